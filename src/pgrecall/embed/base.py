@@ -1,0 +1,51 @@
+"""The Embedder protocol: what pgrecall needs of whatever turns texts into vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from pgrecall.tokens import Tokenizer
+from pgrecall.types import FloatArray
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into vectors. Any object with these members will do.
+
+    Vectors are float32, L2-normalised, one row per text. Implementations split a long list into requests
+    themselves; callers may pass any number of texts. Errors are raised as ``pgrecall.errors.EmbeddingError``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Under which ``pgrecall.open_embedder`` finds it again, e.g. ``openai:text-embedding-3-small``."""
+
+    @property
+    def dimensions(self) -> int:
+        """Length of each vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text that is taken, in tokens of ``tokenizer``."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own tokenizer; chunk sizes are counted with it."""
+
+    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
+        """Embed passages: shape (len(texts), dimensions)."""
+
+    def embed_query(self, text: str) -> FloatArray:
+        """Embed one question: shape (dimensions,)."""
+
+
+@runtime_checkable
+class AsyncEmbedder(Embedder, Protocol):
+    """An embedder that can also be awaited, without threads."""
+
+    async def embed_documents_async(self, texts: Sequence[str]) -> FloatArray:
+        """As ``embed_documents``."""
+
+    async def embed_query_async(self, text: str) -> FloatArray:
+        """As ``embed_query``."""

@@ -1,0 +1,99 @@
+"""Everything that pgrecall raises on purpose.
+
+    PgrecallError
+     ├── InvalidArgument (ValueError)      a value that was given cannot be used
+     │    └── FilterError                  a ``where`` that cannot be understood
+     ├── MissingExtra (ImportError)        an optional package is needed
+     ├── DatabaseError
+     │    ├── DatabaseUnavailable          no server answers
+     │    ├── ExtensionMissing             the database has no pgvector
+     │    ├── ExtensionTooOld              its pgvector is older than 0.8
+     │    ├── SchemaMissing                the tables are not there yet
+     │    └── SchemaOutdated               the tables are older than this package
+     ├── EmbeddedServerError               the embedded Postgres cannot run
+     ├── CollectionNotFound (LookupError)
+     ├── CollectionExists
+     ├── GenerationChanged                 another process switched the generation
+     ├── EmbeddingError                    a provider failed, or answered nonsense
+     │    └── CredentialsMissing           no API key
+     └── UnreadableSource                  a file or stream that cannot be loaded
+
+One class per remedy. A class's docstring is its default message: one sentence that says what to do next.
+"""
+
+from __future__ import annotations
+
+
+class PgrecallError(Exception):
+    """pgrecall could not do what was asked."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or " ".join((self.__doc__ or type(self).__name__).split()))
+
+
+class InvalidArgument(PgrecallError, ValueError):
+    """A value that was given cannot be used."""
+
+
+class FilterError(InvalidArgument):
+    """The filter cannot be understood; see the operators listed in the documentation of search."""
+
+
+class MissingExtra(PgrecallError, ImportError):
+    """An optional package is missing."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional package: pip install 'pgrecall[{extra}]'")
+        self.extra = extra
+
+
+class DatabaseError(PgrecallError):
+    """The database refused; its own message is the cause of this error."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """No Postgres answers at that address; check the URL and that the server runs."""
+
+
+class ExtensionMissing(DatabaseError):
+    """This database has no pgvector: a superuser runs CREATE EXTENSION vector in it once."""
+
+
+class ExtensionTooOld(DatabaseError):
+    """pgvector 0.8 or newer is needed: install it on the server, then ALTER EXTENSION vector UPDATE."""
+
+
+class SchemaMissing(DatabaseError):
+    """This database has no pgrecall tables yet: run `pgrecall db upgrade`."""
+
+
+class SchemaOutdated(DatabaseError):
+    """The tables of this database are older than this pgrecall: run `pgrecall db upgrade`."""
+
+
+class EmbeddedServerError(PgrecallError):
+    """The embedded Postgres cannot run."""
+
+
+class CollectionNotFound(PgrecallError, LookupError):
+    """There is no collection of that name; `pgrecall collections` lists them."""
+
+
+class CollectionExists(PgrecallError):
+    """A collection of that name exists; pass exist_ok=True to use it as it is."""
+
+
+class GenerationChanged(PgrecallError):
+    """The collection switched to another generation while a query was on its way; ask again."""
+
+
+class EmbeddingError(PgrecallError):
+    """The embedder failed."""
+
+
+class CredentialsMissing(EmbeddingError):
+    """The embedder needs an API key."""
+
+
+class UnreadableSource(PgrecallError):
+    """The source cannot be read."""

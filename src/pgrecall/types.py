@@ -1,0 +1,159 @@
+"""The values that flow through pgrecall: frozen, compared by value, free of behaviour that needs I/O.
+
+All offsets are code points of the document's text, half open: ``text[start:end]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+#: float32 embeddings: shape (n, dimensions), or (dimensions,) for one query.
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+#: How the text of a document is structured: what the chunker may rely on.
+Markup: TypeAlias = Literal["plain", "markdown", "code"]
+#: Which arms of the search run.
+Mode: TypeAlias = Literal["hybrid", "vector", "text"]
+#: A filter over metadata, e.g. ``{"lang": "en", "year": {"$gte": 2024}}``.
+Where: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A text with a name, as it goes in."""
+
+    #: The name under which the document is known; the same uri again is a new version of it.
+    uri: str
+    text: str
+    title: str | None = None
+    #: Anything JSON can hold. Chunks carry a copy, so that searches can filter on it.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tenant_id: str = ""
+    mime_type: str = "text/plain"
+    #: ``None``: taken from the uri's suffix and the mime type.
+    markup: Markup | None = None
+    #: Offset at which each page starts; page n (from 1) starts at ``pages[n - 1]``. Empty: no pages.
+    pages: tuple[int, ...] = ()
+    #: What loading had to change, for the report, e.g. "removed 2 NUL characters".
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A slice of a document's text: ``text[start:end] == content``."""
+
+    ordinal: int
+    start: int
+    end: int
+    content: str
+    #: The headings above the chunk, outermost first.
+    headings: tuple[str, ...] = ()
+    #: Title and headings as one line, embedded and indexed in front of the content; "" for none.
+    header: str = ""
+    #: Tokens of ``embedded_text``, in the tokenizer of the embedder.
+    tokens: int = 0
+
+    @property
+    def embedded_text(self) -> str:
+        """What is given to the embedder: the header, an empty line, the content."""
+        return f"{self.header}\n\n{self.content}" if self.header else self.content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A chunk that was found."""
+
+    text: str
+    #: The score that ordered the hits: higher is better. Its scale depends on the mode.
+    score: float
+    uri: str
+    title: str | None
+    metadata: Mapping[str, Any]
+    tenant_id: str
+    document_id: UUID
+    ordinal: int
+    start: int
+    end: int
+    #: Page on which the chunk starts, from 1; None where the document has no pages.
+    page: int | None
+    headings: tuple[str, ...]
+    #: Cosine similarity (or the metric's own similarity) and rank from 1 in the vector arm.
+    vector_score: float | None = None
+    text_score: float | None = None
+    vector_rank: int | None = None
+    text_rank: int | None = None
+
+
+class Hits(list[Hit]):
+    """The hits, best first, and how they were found."""
+
+    def __init__(
+        self, hits: Iterable[Hit] = (), *, strategy: str = "exact", complete: bool = True
+    ) -> None:
+        super().__init__(hits)
+        #: What ran: "exact", "hnsw", "text", "hybrid:exact", "hybrid:hnsw".
+        self.strategy = strategy
+        #: True if no matching row can have been left out for want of scanning.
+        self.complete = complete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """Where a passage of a context comes from: ``document_text[start:end] == quote``."""
+
+    #: The number in the passage's marker: ``[1]``.
+    number: int
+    uri: str
+    title: str | None
+    document_id: UUID
+    tenant_id: str
+    start: int
+    end: int
+    quote: str
+    #: Pages on which the quote starts and ends, from 1; None where the document has no pages.
+    page: int | None = None
+    last_page: int | None = None
+    headings: tuple[str, ...] = ()
+    #: The best score of the hits that the passage was made of.
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A source or document that could not be taken in, and why."""
+
+    uri: str
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class IngestReport:
+    """What an ingestion did. Documents: new, changed, unchanged, removed, failed. Chunks: chunks, embedded, reused."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    #: Chunks written: ``embedded + reused``.
+    chunks: int = 0
+    embedded: int = 0
+    reused: int = 0
+    #: Tokens that were embedded; reused chunks cost none.
+    tokens: int = 0
+    seconds: float = 0.0
+    #: What loading changed or skipped: (uri, note).
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def documents(self) -> int:
+        """Documents that are searchable after the run: new, changed and unchanged."""
+        return self.new + self.changed + self.unchanged
+
+
+Texts: TypeAlias = Sequence[str]
