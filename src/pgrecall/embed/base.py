@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from pgrecall.tokens import Tokenizer
 from pgrecall.types import FloatArray
@@ -13,13 +13,15 @@ from pgrecall.types import FloatArray
 class Embedder(Protocol):
     """Turns texts into vectors. Any object with these members will do.
 
-    Vectors are float32, L2-normalised, one row per text. Implementations split a long list into requests
-    themselves; callers may pass any number of texts. Errors are raised as ``pgrecall.errors.EmbeddingError``.
+    Vectors are float32, L2-normalised, one row per text; no texts give shape (0, dimensions).
+    Implementations cut a long list into requests themselves; callers may pass any number of texts.
+    A text that is empty or too long is refused with ``pgrecall.errors.InvalidArgument``, never
+    truncated; whatever fails otherwise is a ``pgrecall.errors.EmbeddingError``.
     """
 
     @property
     def name(self) -> str:
-        """Under which ``pgrecall.open_embedder`` finds it again, e.g. ``openai:text-embedding-3-small``."""
+        """What ``pgrecall.open_embedder`` finds it by: ``openai:text-embedding-3-small``."""
 
     @property
     def dimensions(self) -> int:
@@ -49,3 +51,11 @@ class AsyncEmbedder(Embedder, Protocol):
 
     async def embed_query_async(self, text: str) -> FloatArray:
         """As ``embed_query``."""
+
+
+def can_await(embedder: Embedder) -> TypeGuard[AsyncEmbedder]:
+    """Whether it is an AsyncEmbedder.
+
+    ``isinstance`` would read every property in Python 3.11, and ``dimensions`` may ask a server.
+    """
+    return hasattr(embedder, "embed_documents_async") and hasattr(embedder, "embed_query_async")

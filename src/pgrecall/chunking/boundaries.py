@@ -1,0 +1,134 @@
+"""Where a text can be cut, and how good a place each is: compiled patterns over the whole text.
+
+A place is the offset of the first character of a unit (paragraph, list item, line, sentence); its level says what
+begins there. Everything that the levels mean for packing is in their order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from pgrecall.types import Markup
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Level(IntEnum):
+    """What begins at a place, from the worst to the best place for a cut."""
+
+    INSIDE = 0  # inside a grapheme cluster
+    CHARACTER = 1
+    WORD = 2
+    CLAUSE = 3
+    LINE = 4
+    SENTENCE = 5
+    NESTED = 6
+    ITEM = 7
+    BLOCK = 8
+    SECTION = 9  # a heading of the lowest rank; those of higher rank have higher levels
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Candidates for cuts: ascending offsets (shape (n,)) and their levels (shape (n,))."""
+
+    offsets: IntArray
+    levels: IntArray
+
+
+_PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
+_AFTER_COLON = re.compile(r"[:：][ \t\r]*\n\s*")
+_ITEM = re.compile(r"\n([ \t]*)(?=(?:[-*+•]|\d{1,9}[.)])[ \t])")
+_LINE = re.compile(r"\n[ \t\r\f]*(?=\S)")
+_LINE_AFTER_STOP = re.compile(r"[.!?…][\"'”’»)\]]*[ \t\r]*\n\s*")
+_CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*\n)+([ \t]*)(?=\S)")
+# Not after initials and the abbreviations that a capital or a number follows; a lower-case letter begins no sentence.
+_SENTENCE = re.compile(
+    r"[.!?…؟۔](?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|Jr|Sr|vs|No|pp|al|Co|ca|cf|Lt)\.)"
+    r"(?<!\b(?:Mrs|Inc|Ltd|Fig|fig|Eqs|Sec|Vol|Gen|Col|Rev|e\.g|i\.e|z\.B|d\.h|bzw)\.)"
+    r"(?<!\b(?:Prof|Capt|Corp|Figs|Dept|Univ|usw\.)\.)"
+    r"[\"'”’»)\]*_]*\s+(?![a-zß-öø-ÿа-я])"
+)
+_FULL_STOP = re.compile(r"[。！？｡।॥]+[」』”’）】》\"']*\s*")
+
+
+def places(text: str, markup: Markup) -> Places:
+    """The places of a text by its paragraphs, lists, lines and sentences; headings and tables come from markdown."""
+    lined = "\n" + text  # so that the first line begins like all others
+    found = _code(lined) if markup == "code" else _prose(lined, markup)
+    offsets, levels = (np.concatenate(column) - shift for column, shift in zip(zip(*found, strict=True), (1, 0), strict=True))
+    return merged(offsets, levels, len(text))
+
+
+def merged(offsets: IntArray, levels: IntArray, length: int) -> Places:
+    """Places in order, each once with its best level, without those at the text's start and end."""
+    order = np.lexsort((levels, offsets))
+    offsets, levels = offsets[order], levels[order]
+    last = np.append(offsets[1:] != offsets[:-1], True) if len(offsets) else np.empty(0, bool)
+    last &= (offsets > 0) & (offsets < length)
+    return Places(offsets[last], levels[last])
+
+
+def lowered(found: Places, offsets: IntArray, level: Level) -> Places:
+    """The places, with the first one at or after each offset lowered to the level."""
+    index = np.searchsorted(found.offsets, offsets)
+    index = index[index < len(found.offsets)]
+    levels = found.levels.copy()
+    levels[index] = np.minimum(levels[index], level)
+    return Places(found.offsets, levels)
+
+
+def _prose(text: str, markup: Markup) -> list[tuple[IntArray, IntArray]]:
+    found = [
+        _at(_ends(_PARAGRAPH, text), Level.BLOCK),
+        _at(_ends(_LINE, text), Level.LINE),
+        _at(_ends(_SENTENCE, text), Level.SENTENCE),
+        _at([m.end() for m in _ITEM.finditer(text) if not m[1]], Level.ITEM),
+        _at([m.end() for m in _ITEM.finditer(text) if m[1]], Level.NESTED),
+    ]
+    if markup == "plain":
+        found.append(_at(_ends(_LINE_AFTER_STOP, text), Level.NESTED))
+    if not text.isascii():
+        found.append(_at(_ends(_FULL_STOP, text), Level.SENTENCE))
+    return found
+
+
+def _code(text: str) -> list[tuple[IntArray, IntArray]]:
+    blocks = [(m.end(), len(m[1].expandtabs(4))) for m in _CODE_BLOCK.finditer(text)]
+    lines = [(m.end(), m.end() - m.start()) for m in _LINE.finditer(text)]
+    dedents = [
+        end for (_, before), (end, width) in zip(lines, lines[1:], strict=False)
+        if width == 1 and before > 1 and text[end] not in ")]}"
+    ]
+    return [
+        _at([end for end, indent in blocks if indent == 0], Level.BLOCK),
+        _at([end for end, indent in blocks if 0 < indent <= 4], Level.ITEM),
+        _at([end for end, indent in blocks if indent > 4], Level.NESTED),
+        _at(dedents, Level.SENTENCE),
+        _at([end for end, _ in lines], Level.LINE),
+    ]
+
+
+def after_colon(text: str) -> IntArray:
+    """Where something begins that a colon at the end of the line before announces."""
+    return np.array(_ends(_AFTER_COLON, text), dtype=np.int64)
+
+
+def _ends(pattern: re.Pattern[str], text: str) -> list[int]:
+    return [match.end() for match in pattern.finditer(text)]
+
+
+def _at(offsets: Iterable[int], level: Level) -> tuple[IntArray, IntArray]:
+    array = np.array(list(offsets), dtype=np.int64)
+    return array, np.full(len(array), level, dtype=np.int64)
+
+
+def offsets_of(values: Iterable[int]) -> IntArray:
+    """Offsets as an array."""
+    return np.fromiter(values, np.int64)

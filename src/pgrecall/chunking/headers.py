@@ -1,0 +1,47 @@
+"""The line of title and headings that goes in front of a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from pgrecall.tokens import Tokenizer
+
+SEPARATOR = " > "
+
+
+class Headers:
+    """Makes headers of at most ``limit`` tokens; ``limit`` 0: none."""
+
+    def __init__(self, tokenizer: Tokenizer, title: str | None, limit: int) -> None:
+        self._tokenizer = tokenizer
+        self._title = " ".join((title or "").split())
+        self._limit = limit
+        self.line = cache(self._line)
+        self.cost = cache(self._cost)
+
+    def _cost(self, path: tuple[str, ...]) -> int:
+        """Tokens of the header and the empty line behind it."""
+        line = self.line(path)
+        return self._tokenizer.count(line + "\n\n") if line else 0
+
+    def _line(self, path: tuple[str, ...]) -> str:
+        parts = [self._title, *path] if self._title not in ("", *path[:1]) else list(path)
+        parts = [part for part in parts if part]
+        line = SEPARATOR.join(parts)
+        if not line or not self._limit:
+            return ""
+        return line if self._fits(line) else self._shortened(parts)
+
+    def _fits(self, line: str) -> bool:
+        # The first test spares the tokenizer a title of a megabyte.
+        return len(line) < 64 * self._limit and self._tokenizer.count(line) <= self._limit
+
+    def _shortened(self, parts: Sequence[str]) -> str:
+        """Every part keeps an equal share; where that is nothing, the innermost headings remain."""
+        share = max(self._limit // len(parts) - 1, 1)
+        line = SEPARATOR.join(filter(None, (self._tokenizer.truncate(part, share).strip() for part in parts)))
+        while parts and not self._fits(line):
+            parts = parts[1:]
+            line = SEPARATOR.join(filter(None, (self._tokenizer.truncate(part, share).strip() for part in parts)))
+        return line

@@ -1,0 +1,129 @@
+"""The parts of Markdown that decide where to cut: headings, and blocks that are not prose (code fences, tables)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgrecall.chunking.boundaries import IntArray, Level, Places, merged
+
+_ATX = re.compile(r"\n {0,3}(#{1,6})(?=[ \t\r\n]|\Z)([^\n]*)")
+_SETEXT = re.compile(r"\n([^\n]+)\n {0,3}(={2,}|-{3,})[ \t]*\r?(?=\n|\Z)")
+_NO_SETEXT = re.compile(r"\s*(?:[-*+>#|`~]|\d+[.)]\s)")
+_FENCE = re.compile(r"\n[ \t]*(?:>[ \t]*)*(`{3,}|~{3,})([^\n]*)")
+_TABLE = re.compile(r"(?:\n[ \t]*\|[^\n]*){2,}")
+_FRONT_MATTER = re.compile(r"\A\n---[ \t]*\n(?:[^\n]*\n)*?---[ \t]*(?=\n|\Z)")
+_INK = re.compile(r"\S")
+_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\s[^()]*)?\)")
+_ANCHOR = re.compile(r"\s*\{#[^{}]*\}\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading: ``text[start:end]`` is its line (or two), rank 1 to 6."""
+
+    start: int
+    end: int
+    rank: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Spans of the text that are not prose: starts and ends, ascending and disjoint, each of shape (n,)."""
+
+    starts: IntArray
+    ends: IntArray
+
+    def contain(self, offsets: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Which offsets lie inside a span, behind its first character."""
+        index = np.searchsorted(self.starts, offsets) - 1
+        return (index >= 0) & (offsets < self.ends[index]) if len(self.starts) else np.zeros(len(offsets), bool)
+
+
+def blocks(text: str) -> Blocks:
+    """Code fences, tables and front matter."""
+    text = "\n" + text
+    spans = sorted([*_fences(text), *((m.start(), m.end()) for m in _TABLE.finditer(text))])
+    if front := _FRONT_MATTER.match(text):
+        spans.insert(0, front.span())
+    disjoint: list[tuple[int, int]] = []
+    for start, end in spans:
+        if not disjoint or start >= disjoint[-1][1]:
+            disjoint.append((start, end))
+    array = np.array(disjoint, dtype=np.int64).reshape(-1, 2)
+    # A span's match starts at the line break before it, which "\n" + text has moved to the span's offset.
+    return Blocks(array[:, 0], array[:, 1] - 1)
+
+
+def _fences(text: str) -> Iterator[tuple[int, int]]:
+    start, mark = -1, ""
+    for match in _FENCE.finditer(text):
+        if start < 0:
+            if match[1][0] == "~" or "`" not in match[2]:
+                start, mark = match.start(), match[1]
+        elif match[1].startswith(mark) and not match[2].strip():
+            yield start, match.end()
+            start = -1
+    if start >= 0:
+        yield start, len(text)
+
+
+def headings(text: str, solid: Blocks) -> list[Heading]:
+    """The headings in order, without those inside the blocks."""
+    lined = "\n" + text
+    found = [
+        Heading(m.start(), m.end() - 1, len(m[1]), _plain(re.sub(r"(?:^|[ \t])#+\s*$", "", m[2].rstrip())))
+        for m in _ATX.finditer(lined)
+    ]
+    found += [
+        Heading(m.start(), m.end() - 1, 1 if m[2][0] == "=" else 2, _plain(m[1]))
+        for m in _SETEXT.finditer(lined)
+        if m[1].strip() and not _NO_SETEXT.match(m[1]) and _blank_before(lined, m.start())
+    ]
+    found.sort(key=lambda heading: heading.start)
+    inside = solid.contain(np.array([h.start for h in found], dtype=np.int64) + 1)
+    return [heading for heading, skip in zip(found, inside, strict=True) if not skip]
+
+
+def with_structure(text: str, found: Places, heads: list[Heading], solid: Blocks) -> Places:
+    """The places of prose, corrected by headings and blocks."""
+    inside = solid.contain(found.offsets)
+    whole = found.levels == Level.SENTENCE
+    levels = np.where(inside, np.where(whole, Level.LINE, np.minimum(found.levels, Level.SENTENCE)), found.levels)
+    keep = ~inside
+    keep[inside] = [_begins_line(text, offset) for offset in found.offsets[inside].tolist()]
+    starts = _firsts(text, [heading.start for heading in heads])
+    ranks = np.array([Level.SECTION + 6 - heading.rank for heading in heads], dtype=np.int64)
+    edges = _firsts(text, [*solid.starts.tolist(), *solid.ends.tolist()])
+    return merged(
+        np.concatenate([found.offsets[keep], starts, edges]),
+        np.concatenate([levels[keep], ranks, np.full(len(edges), Level.BLOCK)]),
+        len(text),
+    )
+
+
+def _begins_line(text: str, offset: int) -> bool:
+    while offset and text[offset - 1] in " \t\r":
+        offset -= 1
+    return not offset or text[offset - 1] == "\n"
+
+
+def _firsts(text: str, offsets: list[int]) -> IntArray:
+    """The first character at or after each offset that is not white space."""
+    return np.array([match.start() if (match := _INK.search(text, o)) else len(text) for o in offsets], np.int64)
+
+
+def _blank_before(text: str, offset: int) -> bool:
+    """Whether the line before the one that begins after offset is blank, or a heading, or there is none."""
+    line = text[text.rfind("\n", 0, offset) + 1 : offset]
+    return not line.strip() or _ATX.match("\n" + line) is not None
+
+
+def _plain(heading: str) -> str:
+    """A heading without Markdown's own marks, on one line."""
+    heading = _LINK.sub(r"\1", _ANCHOR.sub("", heading))
+    return " ".join(re.sub(r"[*`]|(?<!\w)_+|_+(?!\w)", "", heading).split())

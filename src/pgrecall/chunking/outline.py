@@ -1,0 +1,63 @@
+"""The sections of a document: which headings stand above a place."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+
+from pgrecall.chunking import boundaries, markdown
+from pgrecall.chunking.boundaries import Level, Places
+from pgrecall.chunking.markdown import Heading
+from pgrecall.types import Markup
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Places of a text, and its sections: where each starts, the headings above, and whether it has a body.
+
+    The first section is what stands before the first heading.
+    """
+
+    places: Places
+    starts: list[int]
+    paths: list[Path]
+    bodies: list[bool]
+
+    def sections(self, start: int, end: int) -> range:
+        """Indices of the sections that ``text[start:end]`` touches."""
+        return range(bisect_right(self.starts, start) - 1, bisect_right(self.starts, max(end - 1, start)))
+
+    def headings(self, start: int, end: int) -> Path:
+        """The headings that stand above all of ``text[start:end]``; a heading without a body of its own aside."""
+        touched = self.sections(start, end)
+        paths = [self.paths[i] for i in touched if self.bodies[i]] or [self.paths[i] for i in touched]
+        return tuple(commonprefix(paths))
+
+
+def outline(text: str, markup: Markup) -> Outline:
+    """Parse a text."""
+    found = boundaries.places(text, markup)
+    found = boundaries.lowered(found, boundaries.after_colon(text), Level.SENTENCE)
+    if markup != "markdown":
+        return Outline(found, [0], [()], [True])
+    solid = markdown.blocks(text)
+    heads = markdown.headings(text, solid)
+    found = markdown.with_structure(text, found, heads, solid)
+    found = boundaries.lowered(found, boundaries.offsets_of(h.end for h in heads), Level.CLAUSE)
+    ends = [h.start for h in heads[1:]] + [len(text)]
+    bodies = [bool(text[h.end : end].strip()) for h, end in zip(heads, ends, strict=True)] if heads else []
+    before = bool(text[: heads[0].start].strip()) if heads else True
+    return Outline(found, [0, *(h.start for h in heads)], [(), *_paths(heads)], [before, *bodies])
+
+
+def _paths(heads: Sequence[Heading]) -> list[Path]:
+    paths: list[Path] = []
+    above: list[Heading] = []
+    for heading in heads:
+        above = [*(h for h in above if h.rank < heading.rank), heading]
+        paths.append(tuple(h.text for h in above if h.text))
+    return paths

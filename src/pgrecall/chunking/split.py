@@ -1,0 +1,197 @@
+"""Compose the parts: places, cuts, overlap, headers, chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgrecall.chunking import packing
+from pgrecall.chunking.boundaries import IntArray, Level
+from pgrecall.chunking.config import ChunkConfig
+from pgrecall.chunking.fine import levels_inside, refined
+from pgrecall.chunking.fingerprint import fingerprints
+from pgrecall.chunking.headers import Headers
+from pgrecall.chunking.meter import Meter
+from pgrecall.chunking.outline import Outline, outline
+from pgrecall.chunking.packing import Gaps
+from pgrecall.tokens import Tokenizer, open_tokenizer
+from pgrecall.types import Chunk, Markup
+
+#: Tokens that a slice may have more on its own than inside the text. If it has still more, it is cut again.
+_SLACK = 2
+
+
+def split(
+    text: str,
+    config: ChunkConfig | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    markup: Markup = "plain",
+    title: str | None = None,
+) -> list[Chunk]:
+    """Cut a text into chunks that are exact slices of it: ``text[c.start:c.end] == c.content``.
+
+    No chunk's ``embedded_text`` has more than ``config.max_tokens`` tokens of the tokenizer (default: cl100k_base),
+    and ``tokens`` is its exact number. How the cuts are chosen is told in ``pgrecall.chunking``.
+    """
+    if not text or text.isspace():
+        return []
+    splitter = _Splitter(text, config or ChunkConfig(), tokenizer or open_tokenizer("cl100k_base"), markup, title)
+    return [
+        Chunk(
+            ordinal=ordinal,
+            start=part.start,
+            end=part.end,
+            content=text[part.start : part.end],
+            headings=part.headings,
+            header=part.header,
+            tokens=part.tokens,
+        )
+        for ordinal, part in enumerate(splitter.parts())
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    header: str
+    tokens: int
+
+
+class _Splitter:
+    def __init__(
+        self, text: str, config: ChunkConfig, tokenizer: Tokenizer, markup: Markup, title: str | None
+    ) -> None:
+        self._text = text
+        self._config = config
+        self._meter = Meter(text, tokenizer)
+        self._outline: Outline = outline(text, markup)
+        limit = config.max_tokens // 4 if config.include_header else 0
+        self._headers = Headers(tokenizer, title, limit)
+        self._offsets, self._gaps = self._candidates()
+
+    def parts(self) -> Iterator[_Part]:
+        """The chunks in order."""
+        previous: _Part | None = None
+        previous_start = 0
+        for segment in self._segments():
+            for i, (first, last) in enumerate(zip(segment, segment[1:], strict=False)):
+                start, end = int(self._offsets[first]), int(self._offsets[last])
+                for part_start, part_end in self._fitting(start, end):
+                    overlap = bool(i) or part_start > start
+                    lead = self._lead(previous_start, part_start, previous.end) if previous and overlap else part_start
+                    previous = self._part(lead, part_start, part_end)
+                    previous_start = part_start
+                    yield previous
+
+    def _candidates(self) -> tuple[IntArray, Gaps]:
+        config = self._config
+        smallest = self._limit(config.max_tokens // 4 + 2)
+        found = refined(self._text, self._outline.places, self._meter.starts, smallest)
+        offsets = np.concatenate([[0], found.offsets, [len(self._text)]])
+        keys = packing.keys(found.levels, fingerprints(self._text, found.offsets))
+        gaps = Gaps(np.concatenate([[0], keys, [0]]), self._meter.before(offsets))
+        edges = np.zeros(len(offsets), bool)
+        edges[[0, -1]] = True
+        return offsets, packing.fenced(gaps, edges)
+
+    def _limit(self, header: int) -> int:
+        config = self._config
+        slack = _SLACK + header + config.overlap_tokens
+        return max(config.max_tokens - slack, config.max_tokens // 4)
+
+    def _segments(self) -> Iterator[list[int]]:
+        """Runs of cuts (indices of candidates): within a run, chunks overlap."""
+        reach = (self._config.max_tokens - self._config.overlap_tokens) // 2
+        borders = self._borders(min(self._config.min_tokens, reach))
+        gaps = packing.fenced(self._gaps, borders)
+        cuts = np.flatnonzero(packing.peaks(gaps, reach) | borders)
+        edges = np.flatnonzero(borders).tolist()
+        for first, last in zip(edges, edges[1:], strict=False):
+            limit = self._limit(self._header_cost(first, last))
+            if gaps.tokens[last] - gaps.tokens[first] <= limit:
+                yield [first, last]
+                continue
+            low, high = np.searchsorted(cuts, (first, last))
+            run = cuts[low : high + 1].tolist()
+            yield [
+                first,
+                *(
+                    cut
+                    for a, b in zip(run, run[1:], strict=False)
+                    for cut in (*packing.fill(gaps, a, b, limit), b)
+                ),
+            ]
+
+    def _borders(self, reach: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """The start and end of the text, and the headings that start a chunk."""
+        borders = np.zeros(len(self._offsets), bool)
+        borders[[0, -1]] = True
+        if self._config.respect_headings:
+            index = np.flatnonzero(self._gaps.levels >= Level.SECTION)
+            subset = Gaps(self._gaps.keys[index], self._gaps.tokens[index])
+            borders[index[packing.peaks(subset, reach)]] = True
+        borders[-1] = True
+        return borders
+
+    def _header_cost(self, first: int, last: int) -> int:
+        sections = self._outline.sections(int(self._offsets[first]), int(self._offsets[last]))
+        return max(self._headers.cost(self._outline.paths[i]) for i in sections)
+
+    def _fitting(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The stripped slice, cut until its exact count is within the limit."""
+        piece = self._text[start:end]
+        start, end = end - len(piece.lstrip()), start + len(piece.rstrip())
+        if start >= end:
+            return
+        if self._part(start, start, end).tokens <= self._config.max_tokens:
+            yield start, end
+            return
+        middle = self._middle(start, end)
+        yield from self._fitting(start, middle)
+        yield from self._fitting(middle, end)
+
+    def _middle(self, start: int, end: int) -> int:
+        """The best place to cut a slice in two: of the best level, and of those next to the middle."""
+        inner = self._offsets[slice(*np.searchsorted(self._offsets, (start + 1, end)))]
+        if not len(inner):
+            inner = np.arange(start + 1, end)
+        levels = levels_inside(self._text, inner)
+        best = inner[levels == levels.max()]
+        return int(best[np.argmin(np.abs(best - (start + end) // 2))])
+
+    def _lead(self, floor: int, start: int, previous_end: int) -> int:
+        """Where the chunk that begins at start begins with its overlap; after floor, the start of the one before."""
+        overlap = self._config.overlap_tokens
+        if not overlap:
+            return start
+        for place in self._leads(floor, start):
+            candidate = start - len(self._text[place:start].lstrip())
+            if self._meter.count(candidate, previous_end) <= overlap:
+                return candidate
+        return start
+
+    def _leads(self, floor: int, start: int) -> Iterator[int]:
+        high = int(self._meter.before(np.array([start]))[0])
+        low = max(high - self._config.overlap_tokens, 0)
+        earliest = max(int(self._meter.starts[low]), floor + 1)
+        first, last = np.searchsorted(self._offsets, (earliest, start))
+        offsets, levels = self._offsets[first:last], self._gaps.levels[first:last]
+        for level in (Level.SENTENCE, Level.LINE):
+            yield from offsets[levels >= level].tolist()
+        words = self._meter.starts[low:high]
+        words = words[(words >= earliest) & (words < start)]
+        yield from words[levels_inside(self._text, words) >= Level.WORD].tolist() if len(words) else ()
+
+    def _part(self, lead: int, start: int, end: int) -> _Part:
+        headings = self._outline.headings(start, end)
+        header = self._headers.line(headings)
+        while True:
+            tokens = self._meter.count(lead, end, f"{header}\n\n" if header else "")
+            if tokens <= self._config.max_tokens or lead == start:
+                return _Part(lead, end, headings, header, tokens)
+            lead = start

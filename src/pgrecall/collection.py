@@ -1,0 +1,180 @@
+"""A collection: what users hold in their hands, blocking or awaiting.
+
+Both classes only choose how to wait; what they do is in ``ingest``, ``retrieve`` and ``store``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike
+from typing import Unpack
+
+from pgrecall import retrieve
+from pgrecall.context import Context
+from pgrecall.flow import Flow, run, run_async
+from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
+from pgrecall.load import LoadOptions
+from pgrecall.load.discover import StrPath
+from pgrecall.retrieve import Question, SearchOptions, Target
+from pgrecall.store import documents, indexes, status
+from pgrecall.store.session import AsyncSession, Session
+from pgrecall.store.status import CollectionStatus
+from pgrecall.types import Document, Hits, IngestReport
+
+#: One source or many: files, folders, globs, "-" for standard input, or Documents.
+SourceArgument = StrPath | Document | Iterable[StrPath | Document]
+
+
+class _Described:
+    """What both flavours know without asking the database."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} ({self.embedder_name})>"
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self._target.generation.collection
+
+    @property
+    def embedder_name(self) -> str:
+        """The embedder that made its vectors, and embeds questions to it."""
+        return self._target.generation.embedder
+
+    @property
+    def dimensions(self) -> int:
+        """Length of its vectors."""
+        return self._target.generation.dimensions
+
+    def _job(self, progress: Progress | None) -> Ingestion:
+        target = self._target
+        return Ingestion(
+            generation=target.generation, embedder=target.embedder, progress=progress
+        )
+
+    def _context(
+        self, question: Question, max_tokens: int, tokenizer: str, options: SearchOptions
+    ) -> Flow[Context]:
+        return retrieve.context(
+            self._target, question, max_tokens=max_tokens, tokenizer=tokenizer, options=options
+        )
+
+    def _delete(self, uris: str | Iterable[str], tenant_id: str | None) -> Flow[int]:
+        named = [uris] if isinstance(uris, str) else list(uris)
+        return documents.delete(self._target.generation, named, tenant_id)
+
+    def _optimize(self) -> Flow[None]:
+        # As if every chunk were new: all statistics are taken again.
+        return indexes.settle(self._target.generation, written=2**62)
+
+
+class Collection(_Described):
+    """A named set of documents that are searched together. From ``Database.collection``."""
+
+    def __init__(self, target: Target, session: Session) -> None:
+        super().__init__(target)
+        self._session = session
+
+    def ingest(
+        self,
+        sources: SourceArgument,
+        *,
+        options: LoadOptions | None = None,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Take in files, folders, globs or Documents; what has not changed is skipped.
+
+        Each document is swapped whole. A source that cannot be read is reported in ``failed`` and stops
+        nothing. ``progress`` is called with the report so far, from several threads.
+
+        Raises EmbeddingError if the embedder fails time and again, DatabaseUnavailable if the server
+        goes away; run it again to go on.
+        """
+        return ingest(
+            self._session, self._job(progress), _listed(sources), options or LoadOptions()
+        )
+
+    def search(self, question: Question, **options: Unpack[SearchOptions]) -> Hits:
+        """The chunks that answer best, best first; keywords as in ``SearchOptions``.
+
+        Raises FilterError, InvalidArgument, EmbeddingError.
+        """
+        return run(retrieve.search(self._target, question, options), self._session)
+
+    def context(
+        self,
+        question: Question,
+        *,
+        max_tokens: int = 3000,
+        tokenizer: str = "cl100k_base",
+        **options: Unpack[SearchOptions],
+    ) -> Context:
+        """The best passages in at most ``max_tokens`` tokens of ``tokenizer``, with citations."""
+        return run(self._context(question, max_tokens, tokenizer, options), self._session)
+
+    def delete(self, uris: str | Iterable[str], *, tenant_id: str | None = None) -> int:
+        """Remove documents by uri; the number that were there."""
+        return run(self._delete(uris, tenant_id), self._session)
+
+    def status(self) -> CollectionStatus:
+        """What the collection holds, in figures."""
+        return run(status.status(self._target.generation), self._session)
+
+    def optimize(self) -> None:
+        """Build missing indexes and take statistics anew."""
+        run(self._optimize(), self._session)
+
+
+class AsyncCollection(_Described):
+    """As ``Collection``, awaited."""
+
+    def __init__(self, target: Target, session: AsyncSession) -> None:
+        super().__init__(target)
+        self._session = session
+
+    async def ingest(
+        self,
+        sources: SourceArgument,
+        *,
+        options: LoadOptions | None = None,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """As ``Collection.ingest``."""
+        return await ingest_async(
+            self._session, self._job(progress), _listed(sources), options or LoadOptions()
+        )
+
+    async def search(self, question: Question, **options: Unpack[SearchOptions]) -> Hits:
+        """As ``Collection.search``."""
+        return await run_async(retrieve.search(self._target, question, options), self._session)
+
+    async def context(
+        self,
+        question: Question,
+        *,
+        max_tokens: int = 3000,
+        tokenizer: str = "cl100k_base",
+        **options: Unpack[SearchOptions],
+    ) -> Context:
+        """As ``Collection.context``."""
+        flow = self._context(question, max_tokens, tokenizer, options)
+        return await run_async(flow, self._session)
+
+    async def delete(self, uris: str | Iterable[str], *, tenant_id: str | None = None) -> int:
+        """As ``Collection.delete``."""
+        return await run_async(self._delete(uris, tenant_id), self._session)
+
+    async def status(self) -> CollectionStatus:
+        """As ``Collection.status``."""
+        return await run_async(status.status(self._target.generation), self._session)
+
+    async def optimize(self) -> None:
+        """As ``Collection.optimize``."""
+        await run_async(self._optimize(), self._session)
+
+
+def _listed(sources: SourceArgument) -> Iterable[StrPath | Document]:
+    return [sources] if isinstance(sources, str | PathLike | Document) else sources

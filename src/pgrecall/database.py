@@ -1,0 +1,290 @@
+"""Connecting: to the embedded Postgres, or to the one that a URL names."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from psycopg import AsyncConnection, Connection
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from pgrecall import errors
+from pgrecall.chunking import ChunkConfig
+from pgrecall.collection import AsyncCollection, Collection
+from pgrecall.embed import open_embedder
+from pgrecall.embed.base import Embedder
+from pgrecall.flow import Flow, run, run_async
+from pgrecall.retrieve import Target
+from pgrecall.settings import Settings
+from pgrecall.store import collections, migrate
+from pgrecall.store.collections import Generation, NewGeneration
+from pgrecall.store.embedded import EmbeddedServer
+from pgrecall.store.session import AsyncSession, Row, Session, prepare
+
+
+class _Opened:
+    """A database that answers and has our tables, and the embedded server if it is that one."""
+
+    def __init__(self, url: str | None, home: Path | None) -> None:
+        self.settings = Settings()
+        self.server: EmbeddedServer | None = None
+        address = url or self.settings.database_url
+        if address is None:
+            self.server = EmbeddedServer.start(home or self.settings.home)
+            address = self.server.url
+        self.url = migrate.libpq_url(address)
+        try:
+            self._check()
+        except BaseException:
+            self.release()
+            raise
+
+    def _check(self) -> None:
+        try:
+            migrate.check(self.url)
+        except (errors.SchemaMissing, errors.SchemaOutdated):
+            # Nobody else looks after the embedded server; a server of their own, users upgrade.
+            if self.server is None:
+                raise
+            migrate.upgrade(self.url)
+
+    def release(self) -> None:
+        """Leave the embedded server; the last user to leave stops it."""
+        if self.server is not None:
+            self.server.release()
+
+    @property
+    def pool_options(self) -> dict[str, Any]:
+        """One connection at first, more on demand; each statement its own transaction."""
+        return {
+            "conninfo": self.url,
+            "min_size": 1,
+            "max_size": self.settings.pool_size,
+            "open": False,
+            "name": "pgrecall",
+            "kwargs": {"autocommit": True, "application_name": "pgrecall"},
+        }
+
+    def wanted(
+        self, embedder: str | Embedder | None, chunking: ChunkConfig | None, language: str
+    ) -> Wanted:
+        """What a caller asks of a collection, with the settings' defaults."""
+        return Wanted(
+            embedder=embedder,
+            default_embedder=self.settings.embedder,
+            chunking=chunking,
+            language=language,
+        )
+
+
+def _create(name: str, wanted: Wanted, *, exist_ok: bool) -> Flow[Target]:
+    if exist_ok:
+        try:
+            generation = yield from collections.active(name)
+        except errors.CollectionNotFound:
+            pass
+        else:
+            return wanted.existing(generation)
+    embedder = open_embedder(wanted.embedder or wanted.default_embedder)
+    try:
+        generation = yield from collections.create(
+            name, wanted.generation(embedder), defaults={"language": wanted.language}
+        )
+    except errors.CollectionExists:
+        if not exist_ok:
+            raise
+        # Somebody else was quicker.
+        return wanted.existing((yield from collections.active(name)))
+    return Target(generation, embedder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a caller asks of a new collection; None where the caller does not mind."""
+
+    embedder: str | Embedder | None
+    default_embedder: str
+    chunking: ChunkConfig | None
+    language: str
+
+    def generation(self, embedder: Embedder) -> NewGeneration:
+        """Its first generation. Raises InvalidArgument if the chunks would not fit the model."""
+        chunking = self.chunking or ChunkConfig()
+        if chunking.max_tokens > embedder.max_tokens:
+            raise errors.InvalidArgument(
+                f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
+                f"make max_tokens={chunking.max_tokens:,} smaller."
+            )
+        return NewGeneration(
+            embedder=embedder.name, dimensions=embedder.dimensions, chunking=chunking.to_dict()
+        )
+
+    def existing(self, generation: Generation) -> Target:
+        """The collection that is there, if it is what the caller asked for."""
+        embedder = open_embedder(self.embedder) if self.embedder is not None else None
+        if embedder is not None and embedder.name != generation.embedder:
+            asked, there = embedder.name, generation.embedder
+        elif self.chunking is not None and self.chunking.to_dict() != generation.chunking:
+            asked, there = str(self.chunking), str(generation.chunking)
+        else:
+            return Target(generation, embedder)
+        raise errors.InvalidArgument(
+            f'The collection "{generation.collection}" exists with {there}, not {asked}: '
+            "leave that argument away, or choose another name."
+        )
+
+
+class Database:
+    """An open database. From ``pgrecall.connect``; a context manager."""
+
+    def __init__(self, opened: _Opened) -> None:
+        self._opened = opened
+        pool: ConnectionPool[Connection[Row]] = ConnectionPool(
+            **opened.pool_options, configure=prepare
+        )
+        pool.open()
+        self._session = Session(pool)
+
+    @property
+    def url(self) -> str:
+        """The address of the database, for psql and other clients."""
+        return self._opened.url
+
+    def collection(self, name: str, *, embedder: str | Embedder | None = None) -> Collection:
+        """A collection that exists; raises CollectionNotFound.
+
+        ``embedder`` is needed only where the collection was made with an object of the caller's own.
+        """
+        return self._collection(_open(name, embedder))
+
+    def collections(self) -> list[Collection]:
+        """All collections, by name."""
+        names = run(collections.names(), self._session)
+        return [self.collection(name) for name in names]
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        embedder: str | Embedder | None = None,
+        chunking: ChunkConfig | None = None,
+        language: str = "english",
+        exist_ok: bool = False,
+    ) -> Collection:
+        """A new collection; raises CollectionExists unless ``exist_ok``.
+
+        ``embedder`` is a name such as "static" (the default) or "openai:text-embedding-3-small", or any
+        object that satisfies ``pgrecall.Embedder``. ``language`` is a text search configuration of
+        Postgres. Raises InvalidArgument for what does not fit together.
+        """
+        wanted = self._opened.wanted(embedder, chunking, language)
+        return self._collection(_create(name, wanted, exist_ok=exist_ok))
+
+    def drop_collection(self, name: str) -> None:
+        """Remove a collection with all its documents; raises CollectionNotFound."""
+        run(collections.drop(name), self._session)
+
+    def close(self) -> None:
+        """Close the connections; the last user of the embedded server stops it."""
+        self._session.close()
+        self._opened.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _collection(self, flow: Flow[Target]) -> Collection:
+        return Collection(run(flow, self._session), self._session)
+
+
+class AsyncDatabase:
+    """As ``Database``, awaited. From ``pgrecall.connect_async``; an asynchronous context manager."""
+
+    def __init__(self, url: str | None, home: Path | None) -> None:
+        self._arguments = url, home
+
+    async def open(self) -> Self:
+        """Connect; ``async with`` does it by itself."""
+        # Only the start of the embedded server blocks; it is a matter of processes, not of waiting.
+        self._opened = await asyncio.to_thread(_Opened, *self._arguments)
+        pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
+            **self._opened.pool_options, configure=_prepare_async
+        )
+        await pool.open()
+        self._session = AsyncSession(pool)
+        return self
+
+    @property
+    def url(self) -> str:
+        """As ``Database.url``."""
+        return self._opened.url
+
+    async def collection(
+        self, name: str, *, embedder: str | Embedder | None = None
+    ) -> AsyncCollection:
+        """As ``Database.collection``."""
+        return await self._collection(_open(name, embedder))
+
+    async def collections(self) -> list[AsyncCollection]:
+        """As ``Database.collections``."""
+        names = await run_async(collections.names(), self._session)
+        return [await self.collection(name) for name in names]
+
+    async def create_collection(
+        self,
+        name: str,
+        *,
+        embedder: str | Embedder | None = None,
+        chunking: ChunkConfig | None = None,
+        language: str = "english",
+        exist_ok: bool = False,
+    ) -> AsyncCollection:
+        """As ``Database.create_collection``."""
+        wanted = self._opened.wanted(embedder, chunking, language)
+        return await self._collection(_create(name, wanted, exist_ok=exist_ok))
+
+    async def drop_collection(self, name: str) -> None:
+        """As ``Database.drop_collection``."""
+        await run_async(collections.drop(name), self._session)
+
+    async def close(self) -> None:
+        """As ``Database.close``."""
+        await self._session.close()
+        await asyncio.to_thread(self._opened.release)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _collection(self, flow: Flow[Target]) -> AsyncCollection:
+        return AsyncCollection(await run_async(flow, self._session), self._session)
+
+
+def connect(url: str | None = None, *, home: Path | None = None) -> Database:
+    """Open a database: ``url``, else PGRECALL_DATABASE_URL, else the embedded server in ``home``.
+
+    The tables of the embedded server are made and updated by themselves; those of a server of your own
+    by ``pgrecall db upgrade``. Raises DatabaseUnavailable, SchemaMissing, SchemaOutdated,
+    ExtensionMissing, ExtensionTooOld, EmbeddedServerError.
+    """
+    return Database(_Opened(url, home))
+
+
+def connect_async(url: str | None = None, *, home: Path | None = None) -> AsyncDatabase:
+    """As ``connect``, for ``async with``."""
+    return AsyncDatabase(url, home)
+
+
+def _open(name: str, embedder: str | Embedder | None) -> Flow[Target]:
+    generation = yield from collections.active(name)
+    return Target(generation, open_embedder(embedder) if embedder is not None else None)
+
+
+async def _prepare_async(connection: AsyncConnection[Row]) -> None:
+    prepare(connection)

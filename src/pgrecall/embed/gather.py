@@ -1,0 +1,61 @@
+"""Run a few requests at a time, in threads or in tasks; the answers come back in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from threading import Event
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def in_threads(
+    work: Callable[[Item, Event], Answer], items: Sequence[Item], concurrency: int
+) -> list[Answer]:
+    """``[work(item, stopped) for item in items]``, up to ``concurrency`` at a time.
+
+    The first failure is raised. The items that wait are dropped then, and the event tells those
+    under way not to try again.
+    """
+    stopped = Event()
+    if len(items) < 2:
+        return [work(item, stopped) for item in items]
+    with ThreadPoolExecutor(min(concurrency, len(items)), "pgrecall-embed") as pool:
+        futures = [pool.submit(work, item, stopped) for item in items]
+        try:
+            return _results(futures)
+        finally:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _results(futures: Sequence[Future[Answer]]) -> list[Answer]:
+    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in done:
+        future.result()  # raises what failed, wherever it stands in the order
+    return [future.result() for future in futures]
+
+
+async def in_tasks(
+    work: Callable[[Item], Awaitable[Answer]], items: Sequence[Item], concurrency: int
+) -> list[Answer]:
+    """``[await work(item) for item in items]``, up to ``concurrency`` at a time.
+
+    The first failure is raised, and the other tasks are cancelled.
+    """
+    gate = asyncio.Semaphore(concurrency)
+
+    async def gated(item: Item) -> Answer:
+        async with gate:
+            return await work(item)
+
+    tasks = [asyncio.create_task(gated(item)) for item in items]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

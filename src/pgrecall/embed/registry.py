@@ -1,0 +1,89 @@
+"""From a name to an embedder. The one place that knows which vendors there are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from pgrecall.embed.base import Embedder
+from pgrecall.errors import InvalidArgument, MissingExtra
+
+_MEMBERS = ("name", "dimensions", "max_tokens", "tokenizer", "embed_documents", "embed_query")
+
+
+def open_embedder(name: str | Embedder, **options: object) -> Embedder:
+    """The embedder of that name.
+
+    ``static``                    the bundled model: 256 dimensions, no network
+    ``openai:MODEL``              OpenAI, or a server that speaks its protocol
+    ``openai:MODEL@DIMENSIONS``   the same, with shortened vectors
+
+    Options of ``openai:`` are the fields of ``pgrecall.embed.openai.OpenAIOptions``, e.g. base_url
+    and api_key. An object that has the members of ``Embedder`` is handed back as it is.
+
+    Raises InvalidArgument for an unknown name or option, MissingExtra if the vendor's package is
+    not installed, CredentialsMissing if an API key is needed and there is none.
+    """
+    if not isinstance(name, str):
+        return _checked(name, options)
+    vendor, _, model = name.partition(":")
+    if vendor not in VENDORS:
+        known = ", ".join(usage for usage, _ in VENDORS.values())
+        raise InvalidArgument(f"There is no embedder {name!r}; there are: {known}.")
+    usage, open_vendor = VENDORS[vendor]
+    if bool(model) != (":" in usage):
+        raise InvalidArgument(f"{name!r} is not the name of an embedder: write {usage}.")
+    return open_vendor(model, options)
+
+
+def _checked(embedder: Embedder, options: Mapping[str, object]) -> Embedder:
+    if options:
+        raise InvalidArgument("Options belong to the name of an embedder, not to a ready one.")
+    missing = [member for member in _MEMBERS if not _has(embedder, member)]
+    if missing:
+        raise InvalidArgument(
+            f"{type(embedder).__name__} cannot serve as an embedder: it has no "
+            f"{', '.join(missing)} (see pgrecall.embed.Embedder)."
+        )
+    return embedder
+
+
+def _has(embedder: object, member: str) -> bool:
+    # Looked up statically first: reading a property could ask a server for the answer.
+    found = inspect.getattr_static(embedder, member, None) is not None
+    return found or hasattr(embedder, member)
+
+
+def _open_static(_: str, options: Mapping[str, object]) -> Embedder:
+    if options:
+        raise InvalidArgument(f"The static embedder takes no options; got {', '.join(options)}.")
+    from pgrecall.embed.static import StaticEmbedder
+
+    return StaticEmbedder()
+
+
+def _open_openai(model: str, options: Mapping[str, object]) -> Embedder:
+    embedder: Embedder = _vendor("pgrecall.embed.openai", "openai").open_openai(model, options)
+    return embedder
+
+
+def _vendor(module: str, package: str) -> Any:  # noqa: ANN401 - a module has no better type
+    """Import the module that speaks to a vendor; raises MissingExtra if its package is absent."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name != package:
+            raise
+        raise MissingExtra(f"The embedder {package}:", package) from exc
+
+
+#: Vendor -> how its names are written, and what opens one. Each imports its module only when asked.
+VENDORS: Mapping[str, tuple[str, Callable[[str, Mapping[str, Any]], Embedder]]] = MappingProxyType(
+    {
+        "static": ("static", _open_static),
+        "openai": ("openai:MODEL[@DIMENSIONS]", _open_openai),
+    }
+)

@@ -1,0 +1,59 @@
+"""Embedding as a step of a flow: blocking in one flavour, awaiting in the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pgrecall.embed.base import AsyncEmbedder, Embedder
+from pgrecall.flow import Flow
+from pgrecall.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedQuery:
+    """Embed one question."""
+
+    embedder: Embedder
+    text: str
+
+    def perform(self, session: object) -> FloatArray:
+        """Blocking."""
+        return self.embedder.embed_query(self.text)
+
+    async def perform_async(self, session: object) -> FloatArray:
+        """Awaiting; an embedder that can only block gets a thread."""
+        if isinstance(self.embedder, AsyncEmbedder):
+            return await self.embedder.embed_query_async(self.text)
+        return await asyncio.to_thread(self.embedder.embed_query, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedDocuments:
+    """Embed passages."""
+
+    embedder: Embedder
+    texts: Sequence[str]
+
+    def perform(self, session: object) -> FloatArray:
+        """Blocking."""
+        return self.embedder.embed_documents(self.texts)
+
+    async def perform_async(self, session: object) -> FloatArray:
+        """Awaiting; an embedder that can only block gets a thread."""
+        if isinstance(self.embedder, AsyncEmbedder):
+            return await self.embedder.embed_documents_async(self.texts)
+        return await asyncio.to_thread(self.embedder.embed_documents, self.texts)
+
+
+def embed_query(embedder: Embedder, text: str) -> Flow[FloatArray]:
+    """The embedding of a question: shape (dimensions,)."""
+    vector: FloatArray = yield EmbedQuery(embedder, text)
+    return vector
+
+
+def embed_documents(embedder: Embedder, texts: Sequence[str]) -> Flow[FloatArray]:
+    """The embeddings of passages: shape (len(texts), dimensions)."""
+    vectors: FloatArray = yield EmbedDocuments(embedder, texts)
+    return vectors

@@ -1,0 +1,62 @@
+"""Rules without waiting: a flow says what it needs, a driver gets it, blocking or awaiting.
+
+A flow is a generator. It yields steps (a query, a transaction, a call of an embedder), receives their
+results, and returns its own. ``run`` and ``run_async`` are the only places that wait, so every rule is
+written once and serves both flavours::
+
+    def count(table: str) -> Flow[int]:
+        rows = yield from fetch("SELECT count(*) FROM ...")
+        return rows[0][0]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class Step(Protocol):
+    """One thing to wait for, in both flavours. ``session`` is what the driver was given."""
+
+    def perform(self, session: Any) -> Any:
+        """Do it, blocking."""
+
+    async def perform_async(self, session: Any) -> Any:
+        """Do it, awaiting."""
+
+
+Flow: TypeAlias = Generator[Step, Any, T]
+
+
+def run(flow: Flow[T], session: Any) -> T:
+    """Drive a flow to its result; an error of a step is raised inside the flow."""
+    try:
+        step = next(flow)
+        while True:
+            try:
+                result = step.perform(session)
+            except BaseException as exc:
+                step = flow.throw(exc)
+            else:
+                step = flow.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+async def run_async(flow: Flow[T], session: Any) -> T:
+    """As ``run``, awaiting each step; cancellation is raised inside the flow too."""
+    try:
+        step = next(flow)
+        while True:
+            try:
+                result = await step.perform_async(session)
+            except BaseException as exc:
+                step = flow.throw(exc)
+            else:
+                step = flow.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value

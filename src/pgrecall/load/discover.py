@@ -1,0 +1,157 @@
+"""Find the sources that were asked for: files, folders, globs, standard input, documents."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from pathspec import GitIgnoreSpec
+
+from pgrecall.errors import InvalidArgument, UnreadableSource
+from pgrecall.load.clean import clean_document
+from pgrecall.load.dispatch import is_known
+from pgrecall.load.options import LoadOptions
+from pgrecall.load.source import Source, path_uri, refuse_special, suffix_of
+from pgrecall.load.walk import Walk
+from pgrecall.types import Document, Failure
+
+#: Suffixes of files that are no documents; passed over without a look when found in a folder.
+_BINARY = (
+    ".7z .a .avi .bin .bmp .bz2 .class .dat .db .dll .dmg .dylib .eot .exe .flac .gif .gz .ico .iso"
+    " .jar .jpeg .jpg .lib .mkv .mo .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet"
+    " .pickle .pkl .png .pt .pyc .pyd .rar .rlib .safetensors .so .sqlite .tar .tgz .tif .tiff .ttf"
+    " .wasm .wav .webm .webp .whl .woff .woff2 .xz .zip .zst"
+)
+BINARY_SUFFIXES = frozenset(_BINARY.split())
+_GLOB_CHARACTERS = frozenset("*?[")
+
+StrPath = str | os.PathLike[str]
+
+
+def discover(
+    sources: Iterable[StrPath | Document], options: LoadOptions | None = None
+) -> Iterator[Source | Document | Failure]:
+    """The sources that the arguments stand for, in order, found as the iterator is read.
+
+    A source is a file, a folder (with all that is in it, sorted by name), a glob
+    (``docs/**/*.md``; a folder that matches is taken whole, as the shell would), ``-`` for standard
+    input, or a Document, which is cleaned and passed on. Folders and globs leave out what
+    .gitignore files name, hidden entries, and files whose suffix says that they hold no text.
+    What does not exist, matches nothing or is no file is a Failure; nothing is raised.
+    """
+    options = options or LoadOptions()
+    given = [sources] if isinstance(sources, str | os.PathLike | Document) else sources
+    for source in given:
+        if isinstance(source, Document):
+            yield _given(source, options)
+        elif isinstance(source, str | os.PathLike):
+            yield from _find(os.fsdecode(source), options)
+        else:
+            reason = f"A source is a path or a Document, not a {type(source).__name__}."
+            yield Failure(uri=repr(source)[:200], reason=reason)
+
+
+def _given(document: Document, options: LoadOptions) -> Document | Failure:
+    try:
+        merged = {**document.metadata, **options.metadata}
+        tenant_id = document.tenant_id or options.tenant_id
+        cleaned = clean_document(replace(document, metadata=merged, tenant_id=tenant_id))
+    except (InvalidArgument, TypeError) as exc:
+        return Failure(uri=str(document.uri), reason=str(exc))
+    if not cleaned.text or cleaned.text.isspace():
+        return Failure(uri=cleaned.uri, reason="The document has no text.")
+    return cleaned
+
+
+def _find(path: str, options: LoadOptions) -> Iterator[Source | Failure]:
+    if path == "-":
+        yield Source(uri=options.stdin_name, path=None)
+        return
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
+        if _GLOB_CHARACTERS.isdisjoint(path) or "\0" in path:
+            yield Failure(uri=_safe_uri(path), reason=_missing(exc))
+        else:
+            yield from _glob(path, options)
+        return
+    if stat.S_ISDIR(mode):
+        yield from _nothing_is_failure(
+            path, _folder(path, options), "The folder holds nothing to load."
+        )
+    else:
+        yield _file(path, mode)
+
+
+def _file(path: str, mode: int) -> Source | Failure:
+    try:
+        refuse_special(mode)
+    except UnreadableSource as exc:
+        return Failure(uri=path_uri(path), reason=str(exc))
+    return Source(uri=path_uri(path), path=os.path.abspath(path))
+
+
+def _folder(path: str, options: LoadOptions) -> Iterator[Source | Failure]:
+    for found in Walk(options=options).files(os.path.abspath(path)):
+        yield from _found(found)
+
+
+def _found(found: str | Failure) -> Iterator[Source | Failure]:
+    if isinstance(found, Failure):
+        yield found
+    elif is_known(found) or suffix_of(found) not in BINARY_SUFFIXES:
+        yield Source(uri=path_uri(found), path=found, named=False)
+
+
+def _glob(pattern: str, options: LoadOptions) -> Iterator[Source | Failure]:
+    root, parts = _split(pattern)
+    fixed = parts[: parts.index("**")] if "**" in parts else parts
+    spec = GitIgnoreSpec.from_lines(["/" + "/".join(parts)])
+    start = len(os.path.join(root, ""))
+
+    def enter(folder: str) -> bool:
+        names = folder[start:].split(os.sep)
+        return all(fnmatchcase(name, part) for name, part in zip(names, fixed, strict=False))
+
+    def matching() -> Iterator[Source | Failure]:
+        for found in Walk(options=options, enter=enter).files(root):
+            path = found.uri if isinstance(found, Failure) else found
+            if spec.match_file(path[start:].replace(os.sep, "/")):
+                yield from _found(found)
+
+    if not os.path.isdir(root):
+        yield Failure(uri=_safe_uri(pattern), reason=f"There is no folder {root}.")
+    else:
+        yield from _nothing_is_failure(pattern, matching(), "No file matches the pattern.")
+
+
+def _split(pattern: str) -> tuple[str, list[str]]:
+    """(the folder that a glob begins in, absolute; the parts of the pattern below it)"""
+    parts = [part for part in pattern.split(os.sep) if part != "."]
+    count = next(i for i, part in enumerate(parts) if not _GLOB_CHARACTERS.isdisjoint(part))
+    root = os.sep.join(parts[:count]) or (os.sep if pattern.startswith(os.sep) else ".")
+    return os.path.abspath(root), [part for part in parts[count:] if part]
+
+
+def _nothing_is_failure(
+    path: str, found: Iterator[Source | Failure], reason: str
+) -> Iterator[Source | Failure]:
+    empty = True
+    for item in found:
+        empty = False
+        yield item
+    if empty:
+        yield Failure(uri=_safe_uri(path), reason=reason)
+
+
+def _missing(exc: OSError | ValueError) -> str:
+    if isinstance(exc, FileNotFoundError):
+        return "There is no such file or folder."
+    return f"The path cannot be read: {getattr(exc, 'strerror', None) or exc}."
+
+
+def _safe_uri(path: str) -> str:
+    return path.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "")

@@ -1,0 +1,88 @@
+"""Markdown, with the metadata of its front matter."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pgrecall.errors import InvalidArgument
+from pgrecall.load.clean import Cleaner, one_line
+from pgrecall.load.source import OpenFile
+from pgrecall.load.text import read_text
+from pgrecall.types import Document
+
+SUFFIXES = dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd"), "text/markdown")
+
+#: Longest front matter that is parsed, in characters: parsing YAML is slow.
+MAX_FRONT_MATTER = 65_536
+_FENCES = {
+    "---": re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.M),
+    "+++": re.compile(r"^\+\+\+[ \t]*$", re.M),
+}
+_CODE_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
+_H1 = re.compile(r"^ {0,3}#[ \t]+(.+?)(?:[ \t]+#+)?[ \t]*$")
+
+
+def load(file: OpenFile) -> Iterator[Document]:
+    """One document, without its front matter. Raises UnreadableSource."""
+    text = read_text(file)
+    metadata, body, note = front_matter(text)
+    if note:
+        file.notes.append(note)
+    if not body or body.isspace():
+        body = text  # front matter alone: better found by its words than not at all
+    named = metadata.pop("title", None)
+    title = str(named) if named else first_heading(body)
+    yield file.document(body, title=title or file.stem, markup="markdown", metadata=metadata)
+
+
+def front_matter(text: str) -> tuple[dict[str, Any], str, str | None]:
+    """(metadata, the text without its front matter, what is wrong with the front matter)."""
+    fence, _, rest = text.partition("\n")
+    closing = _FENCES.get(fence.rstrip())
+    if closing is None:
+        return {}, text, None
+    end = closing.search(rest[:MAX_FRONT_MATTER])
+    if end is None:
+        return {}, text, None  # a thematic break, not front matter
+    try:
+        metadata = _parse(rest[: end.start()], toml=fence.startswith("+"))
+    except (ValueError, RecursionError) as exc:
+        return {}, text, f"kept the front matter as text: {one_line(str(exc), 120)}"
+    return metadata, rest[end.end() :].lstrip("\n"), None
+
+
+def first_heading(text: str) -> str | None:
+    """The first heading of level 1 that is not inside a code block."""
+    fence = ""
+    for line in text.split("\n"):
+        mark = _CODE_FENCE.match(line)
+        if mark and not fence:
+            fence = mark[1]
+        elif fence:
+            fence = "" if line.strip().startswith(fence) else fence
+        elif found := _H1.match(line):
+            return found[1]
+    return None
+
+
+def _parse(source: str, *, toml: bool) -> dict[str, Any]:
+    """Front matter as JSON values. Raises ValueError or RecursionError."""
+    parsed = tomllib.loads(source) if toml else _parse_yaml(source)
+    if parsed is None:
+        return {}
+    if not isinstance(parsed, Mapping):
+        raise InvalidArgument("it is not a mapping")
+    return Cleaner().metadata(parsed)
+
+
+def _parse_yaml(source: str) -> object:
+    import yaml
+
+    # Not the faster CSafeLoader: deep nesting overflows its stack, which ends the process.
+    try:
+        return yaml.safe_load(source)
+    except yaml.YAMLError as exc:
+        raise ValueError(str(exc)) from exc

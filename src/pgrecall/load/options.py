@@ -1,0 +1,55 @@
+"""How sources are read: the options that the caller chooses."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgrecall.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """What to take from the sources, and what to add to every document.
+
+    Raises InvalidArgument for an encoding that Python does not know and for a limit below one byte.
+    """
+
+    #: Rows of CSV and JSON: the field with the text. None: text, content or body, else all fields.
+    text_field: str | None = None
+    #: The field that holds the title. None: title.
+    title_field: str | None = None
+    #: The field that names the row in its uri. None: uri, url, _id or id, else the row's number.
+    id_field: str | None = None
+    #: The fields that become metadata. None: all that are not text, title or id.
+    metadata_fields: tuple[str, ...] | None = None
+    tenant_id: str = ""
+    #: Added to every document; wins over what the document says about itself.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: Encoding of text files. None: found out for each file.
+    encoding: str | None = None
+    #: Longest file that is read, in bytes; for files of rows, which are streamed, the longest row.
+    max_bytes: int = 256 * 2**20
+    #: Follow symbolic links found inside folders; a link that was named is always followed.
+    follow_symlinks: bool = True
+    #: Take hidden files and folders too (their names begin with a dot); .git is never taken.
+    hidden: bool = False
+    #: Leave out what .gitignore files name.
+    gitignore: bool = True
+    #: The uri of standard input; its suffix, if it has one, says what the format is.
+    stdin_name: str = "stdin"
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 1:
+            raise InvalidArgument(f"max_bytes must be at least 1, not {self.max_bytes}.")
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        "".encode(codecs.lookup(name).name)
+    except LookupError as exc:
+        raise InvalidArgument(f"There is no text encoding named {name!r}; try utf-8.") from exc

@@ -1,0 +1,194 @@
+"""What bytes are: text or not, and in which encoding."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import BinaryIO
+
+from pgrecall.errors import UnreadableSource
+
+#: (leading bytes, what it is). Files of these kinds hold no text that can be read here.
+MAGIC = (
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a program"),
+    (b"\x89PNG\r\n", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"GIF8", "an image"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\0", "an xz archive"),
+    (b"7z\xbc\xaf", "a 7-zip archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"Rar!", "a rar archive"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"\xd0\xcf\x11\xe0", "a document of an old Office format; save it as docx, pptx or xlsx"),
+    (b"OggS", "a recording"),
+    (b"ID3", "a recording"),
+    (b"wOF2", "a font"),
+)
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_TEXT_BYTES = bytes(
+    sorted({7, 8, 9, 10, 11, 12, 13, 27} | set(range(32, 127)) | set(range(128, 256)))
+)
+#: Code pages that text in Western European languages is mistaken for, when it is short.
+_WESTERN_LOOKALIKES = re.compile(
+    r"^(cp125[0478]|cp775|cp437|cp85\d|mac_.*|latin_1|iso8859_\d+|hp_roman8|big5.*|johab|cp949|gb.*|tis_620)$"
+)
+#: Quotes, dashes and signs that occur in Western European prose.
+_WESTERN_MARKS = bytes(
+    [*range(0x82, 0x88), 0x89, *range(0x91, 0x98), 0x99, 0x80, *range(0xA0, 0xC0)]
+).decode("cp1252")
+_SAMPLE_BYTES = 65_536
+
+
+def binary_kind(head: bytes) -> str | None:
+    """What the first bytes of a file that is not text are, in words; None if they may be text."""
+    for magic, kind in MAGIC:
+        if head.startswith(magic):
+            return kind
+    if _bom(head) or _utf16_without_bom(head):
+        return None
+    control = len(head.translate(None, _TEXT_BYTES))
+    # Random bytes hold some 9 % of control characters and are not UTF-8.
+    if _is_utf8(head):
+        return "binary" if control > 8 and control > 0.3 * len(head) else None
+    return "binary" if control > 2 and control > 0.03 * len(head) else None
+
+
+def decode(data: bytes, encoding: str | None = None) -> tuple[str, list[str]]:
+    """The text of a file, its line ends made ``\\n``, and notes on what was not plain UTF-8.
+
+    ``encoding``: None to find it out. Raises UnreadableSource if the bytes are not in it.
+    """
+    if encoding is None and b"\0" not in data:
+        try:
+            return _newlines(data.removeprefix(codecs.BOM_UTF8).decode("utf-8")), []
+        except UnicodeDecodeError:
+            pass  # the encoding is found out below
+    if encoding is not None:
+        return _newlines(_decode_as(data, encoding)), []
+    found = detect(data)
+    text = data.decode(found, "replace")
+    notes = [] if found.startswith("utf-8") else [f"read as {found}"]
+    if not _decodes(data, found):
+        notes.append("replaced bytes that do not belong to the encoding by U+FFFD")
+    return _newlines(text), notes
+
+
+def detect(data: bytes) -> str:
+    """The encoding of a text, by its mark, its zero bytes, or the likelihood of its characters."""
+    found = _bom(data) or _utf16_without_bom(data)
+    if found:
+        return found
+    sample = data if len(data) <= _SAMPLE_BYTES else _around_first_error(data)
+    return "utf-8" if _mostly_utf8(sample) else _guess(sample)
+
+
+def detect_stream(stream: BinaryIO, encoding: str | None) -> str:
+    """The encoding of a file that is too long to be held, read once from its start."""
+    stream.seek(0)
+    if encoding is not None:
+        return encoding
+    head = stream.read(_SAMPLE_BYTES)
+    found = _bom(head) or _utf16_without_bom(head)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    block = head
+    while not found and block:
+        try:
+            decoder.decode(block)
+        except UnicodeDecodeError:
+            found = detect(block)
+        block = stream.read(2**20)
+    stream.seek(0)
+    return found or "utf-8"
+
+
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _decode_as(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except (UnicodeError, ValueError) as exc:
+        raise UnreadableSource(
+            f"The file is not in the encoding {encoding}; leave the encoding out to find it."
+        ) from exc
+
+
+def _bom(head: bytes) -> str | None:
+    return next((name for mark, name in _BOMS if head.startswith(mark)), None)
+
+
+def _utf16_without_bom(data: bytes) -> str | None:
+    """UTF-16 is evident where every other byte is mostly zero and the rest hardly ever is."""
+    head = data[: 4096 & ~1]
+    if len(head) < 8 or b"\0" not in head:
+        return None
+    half = len(head) // 2
+    even, odd = head[::2].count(0) / half, head[1::2].count(0) / half
+    if odd > 0.6 and even < 0.05:
+        return "utf-16-le"
+    return "utf-16-be" if even > 0.6 and odd < 0.05 else None
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _around_first_error(data: bytes) -> bytes:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        start = max(0, exc.start - _SAMPLE_BYTES // 2)
+        return data[start : start + _SAMPLE_BYTES]
+    return data[:_SAMPLE_BYTES]
+
+
+def _mostly_utf8(sample: bytes) -> bool:
+    """True if broken characters are far rarer than whole ones: UTF-8 that was damaged."""
+    text = sample.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    whole = len(re.findall("[^\x00-\x7f\ufffd]", text))
+    return broken * 10 <= whole
+
+
+def _guess(sample: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(sample).best()
+    if best is None or (_WESTERN_LOOKALIKES.match(best.encoding) and _looks_western(sample)):
+        return "cp1252"
+    return best.encoding
+
+
+def _looks_western(sample: bytes) -> bool:
+    """Mostly ASCII, and what is not is a letter or a typographic mark of Windows-1252."""
+    high = sample.translate(None, bytes(range(128)))
+    if len(high) > 0.15 * len(sample):
+        return False
+    try:
+        text = high.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    return all(char.isalpha() or char in _WESTERN_MARKS for char in text)

@@ -1,0 +1,170 @@
+"""CSV, TSV and JSON of objects: every row is a document of its own, read one at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from pgrecall.load import code, rows
+from pgrecall.load.rows import Row
+from pgrecall.load.sniff import decode, detect_stream
+from pgrecall.load.source import OpenFile
+from pgrecall.types import Document, Failure
+
+SUFFIXES = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".jsonl": "application/jsonl",
+    ".ndjson": "application/jsonl",
+    ".json": "application/json",
+}
+_DELIMITERS = ",;\t|"
+_QUOTED = re.compile(r'"[^"]*"')
+#: Numbers that are written the one usual way, so that nothing is lost: 12 and 1.5, not 007 or 1e5.
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
+
+
+def load(file: OpenFile) -> Iterator[Document | Failure]:
+    """A document for each row, a failure for each broken one. Raises UnreadableSource."""
+    if file.suffix == ".json":
+        yield from _load_json(file)
+    elif file.suffix in (".jsonl", ".ndjson"):
+        yield from rows.documents(file, _json_lines(file))
+    else:
+        yield from rows.documents(file, _csv_rows(file))
+
+
+def _load_json(file: OpenFile) -> Iterator[Document | Failure]:
+    """An array of objects is a table; any other JSON is text."""
+    objects = _objects(file) if file.head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") else None
+    if objects is None:
+        yield from code.load(file)
+    else:
+        yield from rows.documents(file, enumerate(objects, start=1))
+
+
+def _objects(file: OpenFile) -> list[dict[str, Any]] | None:
+    text, _ = decode(file.read(), file.options.encoding)
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if parsed and isinstance(parsed, list) and all(isinstance(item, dict) for item in parsed):
+        return parsed
+    return None
+
+
+def _json_lines(file: OpenFile) -> Iterator[Row]:
+    encoding = detect_stream(file.stream, file.options.encoding)
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    stream = _transcoded(file.stream, encoding) if wide else file.stream
+    limit = file.options.max_bytes
+    number = 0
+    while line := stream.readline(limit + 1):
+        number += 1
+        if len(line) > limit:
+            _skip_line(stream)
+            yield number, f"the line is longer than max_bytes ({limit:,})."
+        elif line.strip(b"\xef\xbb\xbf \t\r\n"):
+            yield number, _json_object(line, "utf-8" if wide else encoding)
+
+
+def _transcoded(stream: BinaryIO, encoding: str) -> BinaryIO:
+    text = io.TextIOWrapper(stream, encoding, "replace")
+    return io.BufferedReader(_Utf8Reader(text))
+
+
+class _Utf8Reader(io.RawIOBase):
+    """Text as UTF-8 bytes: lines can then be cut at newline bytes."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - the buffer type of RawIOBase
+        block = self._rest or self._text.read(16_384).encode("utf-8", "replace")
+        count = min(len(block), len(buffer))
+        buffer[:count], self._rest = block[:count], block[count:]
+        return count
+
+
+def _skip_line(stream: BinaryIO) -> None:
+    while (block := stream.readline(2**20)) and not block.endswith(b"\n"):
+        continue
+
+
+def _json_object(line: bytes, encoding: str) -> dict[str, Any] | str:
+    try:
+        value = json.loads(line.decode(encoding, "replace").lstrip("\ufeff"))
+    except json.JSONDecodeError as exc:
+        return f"it is not valid JSON: {exc.msg} at column {exc.colno}."
+    except (ValueError, RecursionError):
+        return "it is not JSON that can be read: a number too long, or nested too deeply."
+    return value if isinstance(value, dict) else "it is not a JSON object."
+
+
+def _csv_rows(file: OpenFile) -> Iterator[Row]:
+    encoding = detect_stream(file.stream, file.options.encoding)
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    # A global of the csv module; raising it is harmless to others, and never undone under them.
+    csv.field_size_limit(max(csv.field_size_limit(), min(file.options.max_bytes, 2**31 - 1)))
+    text = io.TextIOWrapper(file.stream, encoding, "replace", newline="")
+    reader = csv.reader(_without_nul(text), delimiter=_delimiter(file, encoding))
+    header: list[str] | None = None
+    line = 1
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as exc:
+            yield line, f"it is not valid CSV: {exc}."
+        else:
+            if header is None and any(fields):
+                header = _header(fields)
+            elif header is not None and any(fields):
+                yield line, _csv_row(header, fields)
+        line = reader.line_num + 1
+    text.detach()
+
+
+def _without_nul(lines: io.TextIOWrapper) -> Iterator[str]:
+    # Python 3.11 before its later patches refuses NUL in CSV.
+    return (line.replace("\0", "") for line in lines)
+
+
+def _delimiter(file: OpenFile, encoding: str) -> str:
+    """The usual delimiter that is most frequent in the header line, outside of quotes."""
+    if file.suffix == ".tsv":
+        return "\t"
+    head = file.head.decode(encoding, "replace").lstrip("\ufeff\r\n")
+    line = _QUOTED.sub("", head).splitlines()[:1]
+    return max(_DELIMITERS, key=line[0].count) if line else ","
+
+
+def _header(fields: list[str]) -> list[str]:
+    """Column names; those without a name of their own are called column_N."""
+    names: list[str] = []
+    for number, field in enumerate(fields, start=1):
+        name = " ".join(field.split())
+        names.append(name if name and name not in names else f"column_{number}")
+    return names
+
+
+def _csv_row(header: list[str], fields: list[str]) -> dict[str, Any] | str:
+    if len(fields) > len(header) and any(fields[len(header) :]):
+        return f"the row has {len(fields)} fields, and the header has {len(header)}."
+    return {name: _typed(field) for name, field in zip(header, fields, strict=False)}
+
+
+def _typed(field: str) -> str | int | float | bool:
+    if _NUMBER.fullmatch(field):
+        return float(field) if "." in field else int(field)
+    return {"true": True, "false": False}.get(field.lower(), field) if len(field) < 6 else field

@@ -1,0 +1,124 @@
+"""The read river: a question in, hits or a packed context out.
+
+Everything here is a flow, so that ``Collection`` and ``AsyncCollection`` share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+
+from pgrecall import errors
+from pgrecall.context import Context, Passage, Span, pack, spans
+from pgrecall.embed import open_embedder
+from pgrecall.embed.base import Embedder
+from pgrecall.embed.steps import embed_query
+from pgrecall.flow import Flow
+from pgrecall.store import collections, passages
+from pgrecall.store import search as store
+from pgrecall.store.collections import Generation
+from pgrecall.tokens import open_tokenizer
+from pgrecall.types import FloatArray, Hits, Mode, Where
+
+#: A question in words, or its embedding if the caller has one.
+Question = str | FloatArray
+
+
+class SearchOptions(TypedDict, total=False):
+    """The keywords that ``search`` and ``context`` take."""
+
+    #: How many hits, at most. 10.
+    k: int
+    #: "hybrid" (default), "vector" or "text".
+    mode: Mode
+    #: Only chunks whose document's metadata match: {"lang": "en", "year": {"$gte": 2024}}.
+    where: Where | None
+    #: Only this tenant's documents. None: all that the database role may see.
+    tenant_id: str | None
+    #: Exact vector search, without the index.
+    exact: bool
+    #: Breadth of the index scan, 1 to 1,000. None: 100, or k if that is more.
+    ef_search: int | None
+    #: Share of the vector arm in a hybrid score, 0 to 1. 0.5.
+    vector_weight: float
+    #: "convex" (default) or "rrf".
+    fusion: str
+
+
+class Target:
+    """A collection as a reader sees it: its active generation, and the embedder that made it."""
+
+    def __init__(self, generation: Generation, embedder: Embedder | None) -> None:
+        self.generation = generation
+        self._embedder = embedder
+
+    @property
+    def embedder(self) -> Embedder:
+        """Opened at first use: a text search needs none."""
+        if self._embedder is None:
+            self._embedder = open_embedder(self.generation.embedder)
+        if self._embedder.dimensions != self.generation.dimensions:
+            raise errors.InvalidArgument(
+                f"{self._embedder.name} makes {self._embedder.dimensions} dimensions, the collection "
+                f"has {self.generation.dimensions}: open it with the embedder that filled it "
+                f"({self.generation.embedder})."
+            )
+        return self._embedder
+
+    def switch(self, generation: Generation) -> None:
+        """Follow the collection to another generation."""
+        if generation.embedder != self.generation.embedder:
+            self._embedder = None
+        self.generation = generation
+
+
+def search(target: Target, question: Question, options: SearchOptions) -> Flow[Hits]:
+    """The hits of a question. If the collection switches generations meanwhile, it is asked again."""
+    try:
+        return (yield from _search(target, question, options))
+    except errors.GenerationChanged:
+        target.switch((yield from collections.active(target.generation.collection)))
+        return (yield from _search(target, question, options))
+
+
+def _search(target: Target, question: Question, options: SearchOptions) -> Flow[Hits]:
+    given: dict[str, Any] = dict(options)
+    mode = given.get("mode", "hybrid")
+    if isinstance(question, str):
+        given["text"] = question
+        if mode != "text":
+            given["embedding"] = yield from embed_query(target.embedder, question)
+    elif mode == "vector":
+        given["embedding"] = np.asarray(question, dtype=np.float32)
+    else:
+        raise errors.InvalidArgument(f'A {mode} search needs words; an embedding has mode="vector".')
+    return (yield from store.search(target.generation, store.Query(**given)))
+
+
+def context(
+    target: Target, question: Question, *, max_tokens: int, tokenizer: str, options: SearchOptions
+) -> Flow[Context]:
+    """The best passages within a token budget, with their citations."""
+    counter = open_tokenizer(tokenizer)
+    if max_tokens < 1:
+        raise errors.InvalidArgument(f"max_tokens must be at least 1, not {max_tokens}.")
+    # Chunks are on average half as long as allowed, or more: this many fill the budget.
+    per_chunk = max(1, int(target.generation.chunking["max_tokens"]) // 2)
+    wanted: SearchOptions = {"k": min(max(8, max_tokens // per_chunk), 200), **options}
+    hits = yield from search(target, question, wanted)
+    found = yield from _passages(spans(hits))
+    return pack(found, max_tokens=max_tokens, tokenizer=counter)
+
+
+def _passages(wanted: Sequence[Span]) -> Flow[list[Passage]]:
+    """The text of each span; a document that was replaced since the search is left out."""
+    places = [(span.tenant_id, span.document_id, span.start, span.end) for span in wanted]
+    texts = yield from passages.fetch_texts(places)
+    made = [
+        Passage(span=span, text=texts[place][0], pages=texts[place][1])
+        for span, place in zip(wanted, places, strict=True)
+        if place in texts
+    ]
+    return [passage for passage in made if passage.current]

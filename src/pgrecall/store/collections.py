@@ -1,0 +1,182 @@
+"""Collections and their generations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pgrecall import errors
+from pgrecall.flow import Flow
+from pgrecall.store.session import fetch, transaction
+
+#: The longest vector that an HNSW index of halfvec takes (pgvector, hnsw limits).
+MAXIMUM_DIMENSIONS = 4000
+#: Up to here a vector stays in its row (8 KiB pages), where exact searches read it without a detour.
+INLINE_DIMENSIONS = 1536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One way of chunking and embedding a collection."""
+
+    generation_id: int
+    collection_id: int
+    collection: str
+    embedder: str
+    dimensions: int
+    metric: str
+    chunking: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def table(self) -> str:
+        """The name of the partition that holds its chunks, in the schema pgrecall."""
+        return f"chunks_g{self.generation_id}"
+
+    @property
+    def partition(self) -> sql.Identifier:
+        """The same, for composing statements."""
+        return sql.Identifier("pgrecall", self.table)
+
+    @property
+    def language(self) -> str:
+        """The text search configuration of documents that name none."""
+        return str(self.defaults.get("language", "english"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGeneration:
+    """What a generation is made of, before it has a number."""
+
+    embedder: str
+    dimensions: int
+    chunking: Mapping[str, Any]
+    metric: str = "cosine"
+
+
+_COLUMNS = """
+    g.generation_id, c.collection_id, c.name, g.embedder, g.dimensions, g.metric, g.chunking, c.defaults
+"""
+_ACTIVE = f"""
+    SELECT {_COLUMNS} FROM pgrecall.collections AS c
+      JOIN pgrecall.generations AS g ON g.generation_id = c.active_generation_id
+"""  # noqa: S608 (constants only)
+
+
+def active(name: str) -> Flow[Generation]:
+    """The generation that a collection is searched in; raises CollectionNotFound."""
+    rows = yield from fetch(sql.SQL(_ACTIVE) + sql.SQL(" WHERE c.name = %s"), [name])
+    if not rows:
+        raise errors.CollectionNotFound(
+            f'There is no collection named "{name}"; `pgrecall collections` lists them.'
+        )
+    return _generation(rows[0])
+
+
+def names() -> Flow[list[str]]:
+    """All collections, by name."""
+    rows = yield from fetch("SELECT name FROM pgrecall.collections ORDER BY name")
+    return [row[0] for row in rows]
+
+
+def create(name: str, new: NewGeneration, *, defaults: Mapping[str, Any]) -> Flow[Generation]:
+    """A collection with its first generation; raises CollectionExists."""
+    if not name or len(name) > 200 or "\x00" in name:
+        raise errors.InvalidArgument("A collection's name has 1 to 200 characters.")
+    if not 1 <= new.dimensions <= MAXIMUM_DIMENSIONS:
+        raise errors.InvalidArgument(
+            f"{new.embedder} makes {new.dimensions} dimensions, and the index takes at most "
+            f"{MAXIMUM_DIMENSIONS}: ask the model for fewer (NAME@DIMENSIONS)."
+        )
+    return (yield from transaction(_create(name, new, defaults)))
+
+
+def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[Generation]:
+    rows = yield from fetch(
+        """
+        INSERT INTO pgrecall.collections (name, defaults) VALUES (%s, %s)
+        ON CONFLICT (name) DO NOTHING RETURNING collection_id
+        """,
+        [name, Jsonb(defaults)],
+    )
+    if not rows:
+        raise errors.CollectionExists(
+            f'A collection named "{name}" exists; pass exist_ok=True to use it as it is.'
+        )
+    rows = yield from fetch(
+        """
+        INSERT INTO pgrecall.generations
+               (collection_id, embedder, dimensions, metric, chunking, state)
+        VALUES (%s, %s, %s, %s, %s, 'active') RETURNING generation_id
+        """,
+        [rows[0][0], new.embedder, new.dimensions, new.metric, Jsonb(new.chunking)],
+    )
+    yield from fetch(
+        "UPDATE pgrecall.collections SET active_generation_id = %s WHERE name = %s",
+        [rows[0][0], name],
+    )
+    generation = yield from active(name)
+    yield from _create_partition(generation)
+    return generation
+
+
+def _create_partition(generation: Generation) -> Flow[None]:
+    """Made beside the parent and then attached: searches that run meanwhile are not held up."""
+    number = sql.Literal(generation.generation_id)
+    inline = generation.dimensions <= INLINE_DIMENSIONS
+    for statement in (
+        "CREATE TABLE {partition} (LIKE pgrecall.chunks INCLUDING ALL,"
+        " CONSTRAINT generation CHECK (generation_id = {number}))",
+        # The text arm weighs words by how many chunks hold them, as ANALYZE counts it.
+        "ALTER TABLE {partition} ALTER COLUMN tsv SET STATISTICS 1000",
+        "ALTER TABLE {partition} ALTER COLUMN embedding SET STORAGE {storage}",
+        "ALTER TABLE pgrecall.chunks ATTACH PARTITION {partition} FOR VALUES IN ({number})",
+        "ALTER TABLE {partition} DROP CONSTRAINT generation",
+    ):
+        yield from fetch(
+            sql.SQL(statement).format(
+                partition=generation.partition,
+                number=number,
+                storage=sql.SQL("PLAIN" if inline else "EXTERNAL"),
+            )
+        )
+
+
+def drop(name: str) -> Flow[None]:
+    """A collection with all its documents; raises CollectionNotFound."""
+    yield from transaction(_drop(name))
+
+
+def _drop(name: str) -> Flow[None]:
+    rows = yield from fetch(
+        "SELECT collection_id FROM pgrecall.collections WHERE name = %s FOR UPDATE", [name]
+    )
+    if not rows:
+        raise errors.CollectionNotFound(
+            f'There is no collection named "{name}"; `pgrecall collections` lists them.'
+        )
+    generations = yield from fetch(
+        "SELECT generation_id FROM pgrecall.generations WHERE collection_id = %s", [rows[0][0]]
+    )
+    for (number,) in generations:
+        yield from fetch(
+            sql.SQL("DROP TABLE {}").format(sql.Identifier("pgrecall", f"chunks_g{number}"))
+        )
+    yield from fetch("DELETE FROM pgrecall.collections WHERE name = %s", [name])
+
+
+def _generation(row: tuple[Any, ...]) -> Generation:
+    return Generation(
+        generation_id=row[0],
+        collection_id=row[1],
+        collection=row[2],
+        embedder=row[3],
+        dimensions=row[4],
+        metric=row[5],
+        chunking=row[6],
+        defaults=row[7],
+    )

@@ -1,0 +1,237 @@
+"""Documents and their chunks: the ledger, and the transaction that swaps one version for the next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid5
+
+from psycopg.types.json import Jsonb
+
+from pgrecall.flow import Flow
+from pgrecall.store.collections import Generation
+from pgrecall.store.session import Row, copy_rows, fetch, fetch_binary, transaction
+from pgrecall.types import Chunk, Document, Failure, Markup
+
+#: Document ids are uuid5(NAMESPACE, [collection, tenant, uri]): made in the client, the same everywhere.
+NAMESPACE = UUID("6f0d5f3e-6a0e-5b53-9d2a-5d3c1c1f7a10")
+
+#: A document's identity: (tenant_id, document_id), as in every key.
+Key = tuple[str, UUID]
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """A document on its way in: chunked, and embedded once ``vectors`` is complete."""
+
+    document: Document
+    document_id: UUID
+    content_hash: bytes
+    markup: Markup
+    chunks: list[Chunk] = field(default_factory=list)
+    #: One a chunk: the key under which its vector is found again.
+    hashes: list[bytes] = field(default_factory=list)
+    #: One a chunk, in pgvector's wire format; empty until embedded.
+    vectors: list[bytes] = field(default_factory=list)
+    #: Whether the ledger held a version of it before.
+    known: bool = False
+
+    @property
+    def key(self) -> Key:
+        """The document's identity."""
+        return self.document.tenant_id, self.document_id
+
+
+def document_id(collection: str, document: Document) -> UUID:
+    """The id of a document: the same uri of the same tenant and collection, the same id."""
+    return uuid5(NAMESPACE, json.dumps([collection, document.tenant_id, document.uri]))
+
+
+def document_hash(document: Document, markup: Markup) -> bytes:
+    """SHA-256 over all of a document that reaches the database."""
+    fields = [document.uri, document.title, document.mime_type, markup]
+    rest = json.dumps([*fields, document.pages, document.metadata], sort_keys=True)
+    return hashlib.sha256(f"{rest}\n{document.text}".encode("utf-8", "replace")).digest()
+
+
+def chunk_hash(chunk: Chunk) -> bytes:
+    """The first 16 bytes of SHA-256 over what is embedded: equal text, equal vector."""
+    return hashlib.sha256(chunk.embedded_text.encode("utf-8", "replace")).digest()[:16]
+
+
+def ledger(keys: Sequence[Key]) -> Flow[dict[Key, bytes | None]]:
+    """The content hash of each document that is known; None where only failures are on record."""
+    rows = yield from fetch(
+        """
+        SELECT tenant_id, document_id, content_hash FROM pgrecall.documents
+         WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
+        """,
+        [list({tenant for tenant, _ in keys}), [identity for _, identity in keys]],
+    )
+    return {(tenant, identity): content_hash for tenant, identity, content_hash in rows}
+
+
+def stored_vectors(generation: Generation, hashes: Iterable[bytes]) -> Flow[dict[bytes, bytes]]:
+    """Vectors that the generation holds for equal texts, in wire format, by chunk hash."""
+    rows = yield from fetch_binary(
+        """
+        SELECT DISTINCT ON (content_hash) content_hash, embedding FROM pgrecall.chunks
+         WHERE generation_id = %s AND content_hash = ANY(%s)
+        """,
+        [generation.generation_id, list(hashes)],
+    )
+    return {bytes(key): bytes(vector) for key, vector in rows}
+
+
+def write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
+    """Swap whole documents for their new versions, in one short transaction.
+
+    Several small documents share a transaction, for speed; each is still there in its old version or
+    in its new one. Rows are locked in the order of their keys, so that two writers never deadlock.
+    """
+    ordered = sorted({p.key: p for p in batch}.values(), key=lambda p: p.key)
+    yield from transaction(_write(generation, ordered))
+
+
+def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
+    # A crash may lose the last moments of an ingestion, never half a document, and the next run
+    # finds what is missing; ``indexes.settle`` ends with a commit that waits for the disk.
+    yield from fetch("SET LOCAL synchronous_commit = off")
+    yield from fetch(UPSERT, _columns(generation, batch))
+    yield from fetch(
+        """
+        DELETE FROM pgrecall.chunks
+         WHERE generation_id = %s AND tenant_id = ANY(%s) AND document_id = ANY(%s)
+        """,
+        [
+            generation.generation_id,
+            list({p.document.tenant_id for p in batch}),
+            [p.document_id for p in batch],
+        ],
+    )
+    yield from copy_rows(COPY, COPY_TYPES, _rows(generation, batch))
+
+
+UPSERT = """
+    INSERT INTO pgrecall.documents AS d
+           (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
+            content_hash, text, pages, metadata, notes, version, status)
+    SELECT tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
+           content_hash, text, pages::integer[], metadata,
+           ARRAY(SELECT jsonb_array_elements_text(notes)), 1, 'ready'
+      FROM unnest(%b::text[], %b::uuid[], %b::integer[], %b::text[], %b::text[], %b::text[],
+                  %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::jsonb[],
+                  %b::jsonb[])
+           AS n (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
+                 content_hash, text, pages, metadata, notes)
+    ON CONFLICT (tenant_id, document_id) DO UPDATE
+       SET uri = excluded.uri, title = excluded.title, mime_type = excluded.mime_type,
+           markup = excluded.markup, language = excluded.language,
+           content_hash = excluded.content_hash, text = excluded.text, pages = excluded.pages,
+           metadata = excluded.metadata, notes = excluded.notes, version = d.version + 1,
+           status = 'ready', error = NULL, updated_at = excluded.updated_at
+"""
+
+COPY = """
+    COPY pgrecall.chunks
+         (generation_id, tenant_id, document_id, ordinal, start_offset, end_offset, page,
+          token_count, uri, title, headings, header, content, content_hash, language, metadata,
+          embedding)
+    FROM STDIN (FORMAT BINARY)
+"""
+#: The embedding goes as bytes: they are the wire format of halfvec already.
+COPY_TYPES = (
+    *("int4", "text", "uuid", "int4", "int4", "int4", "int4", "int4", "text", "text", "text[]"),
+    *("text", "text", "bytea", "text", "jsonb", "bytea"),
+)
+
+
+def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[object]]:
+    documents = [p.document for p in batch]
+    return [
+        [d.tenant_id for d in documents],
+        [p.document_id for p in batch],
+        [generation.collection_id for _ in documents],
+        [d.uri for d in documents],
+        [d.title for d in documents],
+        [d.mime_type for d in documents],
+        [p.markup for p in batch],
+        [generation.language for _ in documents],
+        [p.content_hash for p in batch],
+        [d.text for d in documents],
+        ["{" + ",".join(map(str, d.pages)) + "}" for d in documents],
+        [Jsonb(dict(d.metadata)) for d in documents],
+        [Jsonb(list(d.notes)) for d in documents],
+    ]
+
+
+def _rows(generation: Generation, batch: Sequence[Prepared]) -> Iterator[tuple[object, ...]]:
+    for prepared in batch:
+        document = prepared.document
+        metadata = Jsonb(dict(document.metadata))
+        for chunk, key, vector in zip(
+            prepared.chunks, prepared.hashes, prepared.vectors, strict=True
+        ):
+            yield (
+                generation.generation_id,
+                document.tenant_id,
+                prepared.document_id,
+                chunk.ordinal,
+                chunk.start,
+                chunk.end,
+                page_of(document.pages, chunk.start),
+                chunk.tokens,
+                document.uri,
+                document.title,
+                list(chunk.headings),
+                chunk.header,
+                chunk.content,
+                key,
+                generation.language,
+                metadata,
+                vector,
+            )
+
+
+def page_of(pages: Sequence[int], offset: int) -> int | None:
+    """The page (from 1) that an offset lies on; None where there are no pages."""
+    return max(1, bisect_right(pages, offset)) if pages else None
+
+
+def record_failure(generation: Generation, failure: Failure, tenant_id: str = "") -> Flow[None]:
+    """Keep a failure in the ledger; a version that is already stored stays as it is."""
+    probe = Document(uri=failure.uri, text="", tenant_id=tenant_id)
+    yield from fetch(
+        """
+        INSERT INTO pgrecall.documents AS d
+               (tenant_id, document_id, collection_id, uri, mime_type, markup, language, text,
+                pages, metadata, notes, version, status, error)
+        VALUES (%s, %s, %s, %s, '', 'plain', %s, '', '{}', '{}', '{}', 0, 'failed', %s)
+        ON CONFLICT (tenant_id, document_id) DO UPDATE
+           SET error = excluded.error, updated_at = excluded.updated_at
+        """,
+        [
+            tenant_id,
+            document_id(generation.collection, probe),
+            generation.collection_id,
+            failure.uri,
+            generation.language,
+            failure.reason,
+        ],
+    )
+
+
+def delete(generation: Generation, uris: Sequence[str], tenant_id: str | None) -> Flow[int]:
+    """Remove documents by uri, with their chunks; the number of documents that were there."""
+    rows: list[Row] = yield from fetch(
+        """
+        DELETE FROM pgrecall.documents
+         WHERE collection_id = %s AND uri = ANY(%s) AND (%s::text IS NULL OR tenant_id = %s)
+        RETURNING document_id
+        """,
+        [generation.collection_id, list(uris), tenant_id, tenant_id],
+    )
+    return len(rows)

@@ -1,0 +1,114 @@
+"""Search indexes of a generation: built after its first bulk load, maintained by Postgres afterwards."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from pgrecall.flow import Flow
+from pgrecall.store.collections import Generation
+from pgrecall.store.session import fetch, transaction
+
+#: Name suffix and definition. The HNSW index is on a cast, since the column has no dimension; the
+#: search functions use the same cast and the operator of the same metric.
+DEFINITIONS = {
+    "tsv": "USING gin (tsv)",
+    "metadata": "USING gin (metadata jsonb_path_ops)",
+    "embedding": "USING hnsw ((embedding::halfvec({dimensions})) {operator_class})",
+}
+#: A change of this share of the rows is worth counting words anew.
+WORTH_ANALYZING = 0.05
+
+
+def build(generation: Generation) -> Flow[bool]:
+    """Create the indexes that are missing; False if none was.
+
+    Each is built in a transaction of its own, with the server's parallel workers. Writers of the same
+    generation wait for it, readers do not; a build that was cut off leaves nothing behind.
+    """
+    missing = yield from _missing(generation)
+    for name in missing:
+        yield from transaction(_build(generation, name))
+    return bool(missing)
+
+
+def _missing(generation: Generation) -> Flow[list[str]]:
+    rows = yield from fetch(
+        """
+        SELECT name FROM unnest(%s::text[]) WITH ORDINALITY AS n (name, position)
+         WHERE NOT EXISTS (SELECT FROM pg_index WHERE indisvalid AND indexrelid =
+               to_regclass('pgrecall.' || %s::text || '_' || name))
+         ORDER BY position
+        """,
+        [list(DEFINITIONS), generation.table],
+    )
+    return [row[0] for row in rows]
+
+
+def _build(generation: Generation, name: str) -> Flow[None]:
+    yield from fetch(
+        "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index'), %s)", [generation.generation_id]
+    )
+    yield from fetch(
+        sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {partition} ").format(
+            name=sql.Identifier(f"{generation.table}_{name}"),
+            partition=generation.partition,
+        )
+        + sql.SQL(DEFINITIONS[name]).format(
+            dimensions=sql.Literal(generation.dimensions),
+            operator_class=sql.Identifier(f"halfvec_{generation.metric}_ops"),
+        )
+    )
+
+
+def settle(generation: Generation, *, written: int) -> Flow[None]:
+    """After a run that wrote so many chunks: indexes, statistics, and all of it on disk.
+
+    Empties the pending lists of the GIN indexes, so that the next search does not read them.
+    """
+    yield from build(generation)
+    for name in ("tsv", "metadata"):
+        yield from fetch(
+            "SELECT gin_clean_pending_list(to_regclass(%s))",
+            [f"pgrecall.{generation.table}_{name}"],
+        )
+    rows = yield from fetch(
+        "SELECT chunk_count FROM pgrecall.generations WHERE generation_id = %s",
+        [generation.generation_id],
+    )
+    if written >= WORTH_ANALYZING * max(rows[0][0], 1):
+        yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
+        yield from transaction(_count_words(generation))
+    # The transactions of the run did not wait for the disk; this one does, and with it they all are.
+    yield from fetch("SELECT pg_current_xact_id()")
+
+
+def _count_words(generation: Generation) -> Flow[None]:
+    """Keep what ANALYZE found out about words where a search looks them up by index.
+
+    pg_stats lists the lexemes of a tsvector column by frequency, up to ten times its statistics target;
+    behind their frequencies stand the smallest and the largest of them.
+    """
+    here = [generation.generation_id]
+    yield from fetch("DELETE FROM pgrecall.lexemes WHERE generation_id = %s", here)
+    yield from fetch(
+        """
+        INSERT INTO pgrecall.lexemes (generation_id, lexeme, frequency)
+        SELECT %s::integer, lexeme, frequency
+          FROM pg_stats, unnest(most_common_elems::text::text[], most_common_elem_freqs)
+               AS listed (lexeme, frequency)
+         WHERE schemaname = 'pgrecall' AND tablename = %s AND attname = 'tsv'
+           AND lexeme IS NOT NULL
+        """,
+        [*here, generation.table],
+    )
+    yield from fetch(
+        """
+        UPDATE pgrecall.generations AS g
+           SET chunk_count = greatest(r.reltuples, 0),
+               rare_frequency = coalesce((SELECT min(frequency) FROM pgrecall.lexemes AS l
+                                           WHERE l.generation_id = g.generation_id), 1)
+          FROM pg_class AS r
+         WHERE g.generation_id = %s AND r.oid = to_regclass(%s)
+        """,
+        [*here, f"pgrecall.{generation.table}"],
+    )

@@ -1,0 +1,201 @@
+"""The tables, as SQLAlchemy Core metadata: what the migrations must add up to.
+
+Keys carry ``tenant_id`` and ``document_id``, so that one schema runs on plain Postgres and on Citus,
+distributed by either. Search indexes are not here: each generation's partition gets its own, after its
+first bulk load (``store.indexes``).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    DateTime,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+from sqlalchemy.types import UserDefinedType
+
+SCHEMA = "pgrecall"
+#: The newest revision under migrations/versions; a test keeps the two equal.
+HEAD = "0001"
+#: The oldest pgvector that has iterative index scans.
+MINIMUM_PGVECTOR = (0, 8)
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    },
+)
+
+
+class Halfvec(UserDefinedType[bytes]):
+    """pgvector's half-precision vector, without a dimension: each generation has its own."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        """The type's name in DDL."""
+        return "HALFVEC"
+
+
+def _created(name: str = "created_at") -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("collection_id", Integer, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # Set after the first generation exists; no foreign key, since the two tables would point at each other.
+    Column("active_generation_id", Integer),
+    Column("defaults", JSONB, nullable=False, server_default=text("'{}'")),
+    _created(),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("generation_id", Integer, Identity(always=True), primary_key=True),
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("embedder", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("storage", Text, nullable=False, server_default=text("'halfvec'")),
+    Column("metric", Text, nullable=False, server_default=text("'cosine'")),
+    Column("chunking", JSONB, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'building'")),
+    # As of the last settling: chunks, and the frequency of the rarest lexeme in ``lexemes``.
+    Column("chunk_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("rare_frequency", Float, nullable=False, server_default=text("1")),
+    _created(),
+    CheckConstraint("dimensions BETWEEN 1 AND 4000", name="dimensions"),
+    CheckConstraint("storage IN ('halfvec')", name="storage"),
+    CheckConstraint("metric IN ('cosine', 'ip', 'l2')", name="metric"),
+    CheckConstraint("state IN ('building', 'active', 'retired')", name="state"),
+)
+
+# How many of a generation's chunks hold a lexeme, as a share: what weighs the words of a question.
+lexemes = Table(
+    "lexemes",
+    metadata,
+    Column(
+        "generation_id",
+        Integer,
+        ForeignKey(generations.c.generation_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("lexeme", Text, nullable=False),
+    Column("frequency", Float, nullable=False),
+    PrimaryKeyConstraint("generation_id", "lexeme"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("document_id", Uuid, nullable=False),
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("uri", Text, nullable=False),
+    Column("title", Text),
+    Column("mime_type", Text, nullable=False),
+    Column("markup", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    # SHA-256 over all that decides the chunks; null while no version has been stored.
+    Column("content_hash", LargeBinary),
+    Column("text", Text, nullable=False),
+    Column("pages", ARRAY(Integer), nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("notes", ARRAY(Text), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("error", Text),
+    _created(),
+    _created("updated_at"),
+    PrimaryKeyConstraint("tenant_id", "document_id"),
+    CheckConstraint("status IN ('ready', 'failed')", name="status"),
+    Index(None, "collection_id", "uri"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    # No foreign key: only a generation that exists has a partition.
+    Column("generation_id", Integer, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("document_id", Uuid, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("start_offset", Integer, nullable=False),
+    Column("end_offset", Integer, nullable=False),
+    Column("page", Integer),
+    Column("token_count", Integer, nullable=False),
+    # uri and title are the document's, repeated here so that a search reads one table.
+    Column("uri", Text, nullable=False),
+    Column("title", Text),
+    Column("headings", ARRAY(Text), nullable=False),
+    Column("header", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    # First 16 bytes of SHA-256 over the embedded text: equal text, equal vector.
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("embedding", Halfvec, nullable=False),
+    Column(
+        "tsv",
+        TSVECTOR,
+        Computed("pgrecall.to_tsvector(language, header, content)", persisted=True),
+        nullable=False,
+    ),
+    PrimaryKeyConstraint("generation_id", "tenant_id", "document_id", "ordinal"),
+    ForeignKeyConstraint(
+        ["tenant_id", "document_id"],
+        [documents.c.tenant_id, documents.c.document_id],
+        ondelete="CASCADE",
+    ),
+    Index(None, "tenant_id", "document_id"),
+    Index(None, "content_hash"),
+    postgresql_partition_by="LIST (generation_id)",
+)
+
+__all__ = [
+    "HEAD",
+    "MINIMUM_PGVECTOR",
+    "SCHEMA",
+    "chunks",
+    "collections",
+    "documents",
+    "generations",
+    "lexemes",
+    "metadata",
+]

@@ -1,0 +1,97 @@
+"""Searching: one call of one SQL function, and its rows as hits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgrecall.errors import InvalidArgument
+from pgrecall.flow import Flow
+from pgrecall.store.collections import Generation
+from pgrecall.store.filters import encode as encode_filter
+from pgrecall.store.session import Row, fetch_binary
+from pgrecall.store.vectors import encode
+from pgrecall.types import FloatArray, Hit, Hits, Mode, Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A question, ready to be asked: embedded if the mode wants that."""
+
+    text: str = ""
+    embedding: FloatArray | None = None
+    k: int = 10
+    mode: Mode = "hybrid"
+    where: Where | None = None
+    tenant_id: str | None = None
+    exact: bool = False
+    ef_search: int | None = None
+    vector_weight: float = 0.5
+    fusion: str = "convex"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("hybrid", "vector", "text"):
+            raise InvalidArgument(f'mode is "hybrid", "vector" or "text", not {self.mode!r}.')
+        if not 1 <= self.k <= 10_000:
+            raise InvalidArgument(f"k lies between 1 and 10,000, not {self.k}.")
+        if self.ef_search is not None and not 1 <= self.ef_search <= 1000:
+            raise InvalidArgument(f"ef_search lies between 1 and 1,000, not {self.ef_search}.")
+
+
+_COLUMNS = """
+    SELECT content, score, uri, title, metadata, tenant_id, document_id, ordinal, start_offset,
+           end_offset, page, headings, vector_score, text_score, vector_rank, text_rank, strategy,
+           complete
+      FROM pgrecall."""
+_VECTOR = f"{_COLUMNS}search_vector(%s, %s, %s::integer, %s, %s, %s, %s::integer, %s::integer)"
+_TEXT = f"{_COLUMNS}search_text(%s, %s, %s::integer, %s, %s, %s::integer)"
+_HYBRID = (
+    f"{_COLUMNS}search(%s, %s, %s, %s::integer, %s, %s, %s, %s::integer, %s::double precision,"
+    " %s, %s::integer)"
+)
+
+
+def search(generation: Generation, query: Query) -> Flow[Hits]:
+    """The hits of a query, in one round trip.
+
+    Raises GenerationChanged if the collection is searched in another generation by now, FilterError,
+    InvalidArgument, CollectionNotFound.
+    """
+    text = query.text.replace("\x00", " ").encode("utf-8", "replace").decode()
+    filter_ = encode_filter(query.where)
+    scope = [query.k, filter_, query.tenant_id]
+    name, number = generation.collection, generation.generation_id
+    if query.mode == "text":
+        rows = yield from fetch_binary(_TEXT, [name, text, *scope, number])
+    elif query.embedding is None:
+        raise InvalidArgument(f"A {query.mode} search needs an embedding.")
+    elif query.mode == "vector":
+        vector = [encode(query.embedding), *scope, query.exact, query.ef_search]
+        rows = yield from fetch_binary(_VECTOR, [name, *vector, number])
+    else:
+        both = [text, encode(query.embedding), *scope, query.exact, query.ef_search]
+        fusion = [query.vector_weight, query.fusion]
+        rows = yield from fetch_binary(_HYBRID, [name, *both, *fusion, number])
+    if not rows:
+        return Hits(strategy=query.mode, complete=True)
+    return Hits(map(_hit, rows), strategy=rows[0][16], complete=rows[0][17])
+
+
+def _hit(row: Row) -> Hit:
+    return Hit(
+        text=row[0],
+        score=row[1],
+        uri=row[2],
+        title=row[3],
+        metadata=row[4],
+        tenant_id=row[5],
+        document_id=row[6],
+        ordinal=row[7],
+        start=row[8],
+        end=row[9],
+        page=row[10],
+        headings=tuple(row[11]),
+        vector_score=row[12],
+        text_score=row[13],
+        vector_rank=row[14],
+        text_rank=row[15],
+    )

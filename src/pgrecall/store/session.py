@@ -1,0 +1,236 @@
+"""Where flows meet Postgres: the steps they may yield, and the sessions that perform them.
+
+A session is a pool, or one connection inside a transaction; steps do not care which. Connections are in
+autocommit mode: a statement of its own costs one round trip, and a transaction is always spelled out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.sql import SQL, Composed
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from pgrecall import errors
+from pgrecall.flow import Flow, Step, run, run_async
+from pgrecall.store.vectors import Halfvec
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Query = LiteralString | SQL | Composed
+
+#: SQLSTATEs that our own functions raise.
+RAISED: dict[str, type[errors.PgrecallError]] = {
+    "PR001": errors.CollectionNotFound,
+    "PR002": errors.GenerationChanged,
+    "PR003": errors.FilterError,
+    "PR004": errors.InvalidArgument,
+}
+
+
+class HalfvecDumper(Dumper):
+    """Sends a vector as halfvec_recv reads it; the server infers the type from where it goes."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: Halfvec) -> bytes:
+        """The bytes are the wire format already."""
+        return obj.wire
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Run one statement; the result is its rows, or [] if it returns none."""
+
+    query: Query
+    params: Sequence[Any] | None
+    binary: bool
+
+    def perform(self, session: Session) -> list[Row]:
+        """Blocking."""
+        with session.connection() as connection, _translated():
+            cursor = connection.execute(self.query, self.params, binary=self.binary)
+            return cursor.fetchall() if cursor.description else []
+
+    async def perform_async(self, session: AsyncSession) -> list[Row]:
+        """Awaiting."""
+        async with session.connection() as connection:
+            with _translated():
+                cursor = await connection.execute(self.query, self.params, binary=self.binary)
+                return await cursor.fetchall() if cursor.description else []
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRows:
+    """Write rows by binary COPY; ``types`` names the Postgres type of each column."""
+
+    statement: Query
+    types: Sequence[str]
+    rows: Iterable[Sequence[Any]]
+
+    def perform(self, session: Session) -> None:
+        """Blocking."""
+        with session.connection() as connection, _translated():
+            with connection.cursor() as cursor, cursor.copy(self.statement) as copy:
+                copy.set_types(self.types)
+                for row in self.rows:
+                    copy.write_row(row)
+
+    async def perform_async(self, session: AsyncSession) -> None:
+        """Awaiting."""
+        async with session.connection() as connection:
+            with _translated():
+                async with connection.cursor() as cursor, cursor.copy(self.statement) as copy:
+                    copy.set_types(self.types)
+                    for row in self.rows:
+                        await copy.write_row(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Run a flow on one connection, in one transaction; an error inside rolls it back."""
+
+    flow: Flow[Any]
+
+    def perform(self, session: Session) -> Any:
+        """Blocking."""
+        with session.connection() as connection, _translated(), connection.transaction():
+            return run(self.flow, OnConnection(connection))
+
+    async def perform_async(self, session: AsyncSession) -> Any:
+        """Awaiting."""
+        async with session.connection() as connection:
+            with _translated():
+                async with connection.transaction():
+                    return await run_async(self.flow, OnAsyncConnection(connection))
+
+
+def fetch(query: Query, params: Sequence[Any] | None = None) -> Flow[list[Row]]:
+    """The rows of one statement, values decoded."""
+    rows: list[Row] = yield Fetch(query, params, False)
+    return rows
+
+
+def fetch_binary(query: Query, params: Sequence[Any] | None = None) -> Flow[list[Row]]:
+    """As ``fetch``, in the binary format: types that psycopg does not know arrive as their bytes."""
+    rows: list[Row] = yield Fetch(query, params, True)
+    return rows
+
+
+def copy_rows(
+    statement: Query, types: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Flow[None]:
+    """Write rows by binary COPY."""
+    yield CopyRows(statement, types, rows)
+
+
+def transaction(flow: Flow[T]) -> Generator[Step, Any, T]:
+    """The result of a flow that runs in one transaction."""
+    result: T = yield Transaction(flow)
+    return result
+
+
+class Session:
+    """A blocking session on a pool."""
+
+    def __init__(self, pool: ConnectionPool[Connection[Row]]) -> None:
+        self._pool = pool
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Row]]:
+        """A connection for one step."""
+        try:
+            connection = self._pool.getconn()
+        except PoolTimeout as exc:
+            raise errors.DatabaseUnavailable from exc
+        # Not pool.connection(): that opens a transaction block's worth of commit and rollback,
+        # which autocommit connections do not need.
+        try:
+            yield connection
+        finally:
+            self._pool.putconn(connection)
+
+    def close(self) -> None:
+        """Close the pool and wait for its threads."""
+        self._pool.close()
+
+
+class OnConnection:
+    """The session inside a transaction."""
+
+    def __init__(self, connection: Connection[Row]) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Row]]:
+        """The transaction's own connection."""
+        yield self._connection
+
+
+class AsyncSession:
+    """An awaiting session on a pool."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Row]]) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Row]]:
+        """A connection for one step."""
+        try:
+            connection = await self._pool.getconn()
+        except PoolTimeout as exc:
+            raise errors.DatabaseUnavailable from exc
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._pool.close()
+
+
+class OnAsyncConnection:
+    """The awaiting session inside a transaction."""
+
+    def __init__(self, connection: AsyncConnection[Row]) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Row]]:
+        """The transaction's own connection."""
+        yield self._connection
+
+
+def prepare(connection: Connection[Row] | AsyncConnection[Row]) -> None:
+    """Teach a new connection our types; no round trip."""
+    connection.adapters.register_dumper(Halfvec, HalfvecDumper)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Driver errors as ours, each with the driver's as its cause."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise translated(exc) from exc
+
+
+def translated(exc: psycopg.Error) -> errors.PgrecallError:
+    """The error of ours for one of the driver's."""
+    message = exc.diag.message_primary or str(exc).strip() or type(exc).__name__
+    own = RAISED.get(exc.sqlstate or "")
+    if own is not None:
+        return own(message[:1].upper() + message[1:])
+    if isinstance(exc, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+        return errors.SchemaMissing()
+    if isinstance(exc, psycopg.OperationalError) and not exc.sqlstate:
+        return errors.DatabaseUnavailable(f"The connection to Postgres was lost ({message}).")
+    return errors.DatabaseError(f"Postgres refused: {message}")

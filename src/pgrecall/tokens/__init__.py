@@ -1,0 +1,31 @@
+"""Tokenizers: count, encode and truncate with the tokenizer that belongs to the model."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pgrecall.errors import InvalidArgument
+from pgrecall.tokens.base import Separable, Tokenizer
+
+__all__ = ["Separable", "Tokenizer", "open_tokenizer"]
+
+
+@cache
+def open_tokenizer(name: str) -> Tokenizer:
+    """Open a tokenizer by name; the same name gives the same object, which threads may share.
+
+    ``cl100k_base`` ships with pgrecall, ``wordllama`` with the default embedder. Other encodings of tiktoken
+    (``o200k_base`` ...) are downloaded once by tiktoken. A path of a Hugging Face ``tokenizer.json`` works too.
+
+    Raises InvalidArgument for a name or file that is unknown or cannot be read.
+    """
+    from pgrecall.tokens import bpe, huggingface
+
+    if name == bpe.BUNDLED:
+        return bpe.TiktokenTokenizer(name)
+    if name == "wordllama":
+        return huggingface.open_file(huggingface.wordllama_file(), name)
+    if Path(name).is_file():
+        return huggingface.open_file(Path(name), name)
+    return bpe.open_encoding(name)

@@ -1,0 +1,82 @@
+"""The Tokenizer protocol, and what its implementations share."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Offsets: TypeAlias = npt.NDArray[np.int64]
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Tokenizer(Protocol):
+    """What chunking, batching and packing need of a tokenizer."""
+
+    @property
+    def name(self) -> str:
+        """E.g. ``cl100k_base``."""
+
+    def count(self, text: str) -> int:
+        """Number of tokens of the text, without special tokens."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of the text, without special tokens; never fails on text like ``<|endoftext|>``."""
+
+    def truncate(self, text: str, max_tokens: int) -> str:
+        """The longest prefix of the text that has at most max_tokens tokens."""
+
+    def starts(self, text: str) -> npt.NDArray[np.int64]:
+        """Offset (code points) at which each token of the text starts, ascending; shape (count(text),)."""
+
+
+@runtime_checkable
+class Separable(Protocol):
+    """A tokenizer that knows where a text can be cut without changing its tokens."""
+
+    @property
+    def seams(self) -> re.Pattern[str]:
+        """Matches, without width, where ``encode(a + b)`` is a's tokens followed by b's, whatever lies around.
+
+        Only the two characters at the seam decide, and each side on its own: where a seam's left character
+        meets another seam's right character, there is a seam too.
+        """
+
+
+def scalar_values(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate: same length, and it can be encoded as UTF-8."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def token_starts(ids: npt.NDArray[np.int32], widths: npt.NDArray[np.int16]) -> Offsets:
+    """Offset of each token's first character, given the width of every token of the vocabulary.
+
+    A width counts the characters that begin in a token. Where none is its first byte's, i.e. the token starts
+    inside a character, the width is stored as ``-1 - width``, and the token starts where that character does.
+    """
+    width = widths[ids].astype(np.int64)
+    inside = width < 0
+    width[inside] = -1 - width[inside]
+    ends = np.cumsum(width)
+    return ends - width - inside
+
+
+def truncate_with(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:
+    """Implements ``Tokenizer.truncate`` by ``starts`` and ``count``, without reading the rest of a long text."""
+    if max_tokens <= 0:
+        return ""
+    window = 16 * max_tokens + 64
+    starts = tokenizer.starts(text[:window])
+    while len(starts) <= max_tokens + 8 and window < len(text):
+        window *= 2
+        starts = tokenizer.starts(text[:window])
+    if len(starts) <= max_tokens:
+        return text
+    prefix = text[: starts[max_tokens]]
+    # A prefix can have more tokens on its own than inside the text, if it ends within a word.
+    while tokenizer.count(prefix) > max_tokens:
+        prefix = prefix[:-1]
+    return prefix

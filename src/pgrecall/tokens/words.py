@@ -1,0 +1,163 @@
+"""SentencePiece-like byte-pair encodings without pre-tokenizer (Llama 2, wordllama), made fast and kept exact.
+
+Such a tokenizer runs its merges over the whole text at once, which is slow and grows faster than the text.
+But a merge can only join two characters that stand side by side in some token of the vocabulary. Where the two
+characters at a place do so in none, the tokens on the left do not depend on those on the right. So the vocabulary
+itself says how a text falls into words: here after every digit and ideograph, between letters and punctuation,
+and before every space. Words repeat: their tokens are kept, and only words that were not seen before are encoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pgrecall.tokens.base import Offsets, scalar_values, token_starts, truncate_with
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
+
+#: SentencePiece's mark of a space.
+MARK = "\u2581"
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+#: Characters of words that are kept before the cache is emptied: some 100 MB at the very most.
+_CACHE_CHARACTERS = 4_000_000
+
+
+class WordTokenizer:
+    """A byte-pair encoding whose words can be told from its vocabulary; ``fits`` says whether one can be used."""
+
+    def __init__(self, name: str, backend: Backend) -> None:
+        vocabulary = backend.get_vocab(with_added_tokens=False)
+        self._name = name
+        self._model = backend
+        self._model.normalizer = None
+        self._widths = _widths(vocabulary)
+        sets = list(_joinable(_plain_tokens(backend)))
+        self._words = re.compile(
+            rf"{MARK}*+(?:{'|'.join(f'[{chars}]+' for chars in sets)})|{MARK}+|.", re.DOTALL
+        )
+        self._seams = re.compile(rf"(?<=[^ {MARK}])(?=[ \n]|[^{MARK}{''.join(sets)}])")
+        self._cache: dict[str, bytes] = {}
+        self._room = _CACHE_CHARACTERS
+
+    @staticmethod
+    def fits(backend: Backend) -> bool:
+        """True if no token has a space after another character, and the text is prepared as this class does."""
+        trial = "a  b\u2581c\n d\u00e9\tE\ufb01\x01" + "".join(_special_tokens(backend))
+        return (
+            backend.pre_tokenizer is None
+            and type(backend.model).__name__ == "BPE"
+            and backend.normalizer is not None
+            and backend.normalizer.normalize_str(trial) == _marked(trial)
+            and not _special_tokens(backend) & (found := set(_tokens(backend, trial)))
+            and "<0x01>" in found
+            and not any(MARK in token.lstrip(MARK) for token in _plain_tokens(backend))
+        )
+
+    @property
+    def name(self) -> str:
+        """Name or path it was opened with."""
+        return self._name
+
+    @property
+    def seams(self) -> re.Pattern[str]:
+        """See ``pgrecall.tokens.Separable``."""
+        return self._seams
+
+    def count(self, text: str) -> int:
+        """Number of tokens."""
+        return len(self._encode(text)) // 4
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids; special tokens in the text are ordinary text."""
+        return np.frombuffer(self._encode(text), np.int32).tolist()
+
+    def encode_ragged(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Token ids of all texts, one after the other, and the number of tokens of each text.
+
+        Shapes: (sum of the lengths,) and (len(texts),).
+        """
+        encoded = self._encode_all(texts)
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded)) // 4
+        return np.frombuffer(b"".join(encoded), np.int32), lengths
+
+    def truncate(self, text: str, max_tokens: int) -> str:
+        """The longest prefix that ends where a token does and has at most max_tokens tokens."""
+        return truncate_with(self, text, max_tokens)
+
+    def starts(self, text: str) -> Offsets:
+        """Offset of each token, shape (count(text),)."""
+        starts = token_starts(np.frombuffer(self._encode(text), np.int32), self._widths)
+        # The mark in front of the text is not one of its characters.
+        return np.maximum(starts - 1, 0)
+
+    def _encode(self, text: str) -> bytes:
+        return self._encode_all([text])[0]
+
+    def _encode_all(self, texts: Sequence[str]) -> list[bytes]:
+        """The ids of each text as the bytes of an int32 array: joining those is the fastest way to put words together."""
+        words = [self._words.findall(_marked(scalar_values(text))) for text in texts]
+        cache = self._cache
+        try:
+            return [b"".join(map(cache.__getitem__, line)) for line in words]
+        except KeyError:
+            self._learn(cache, set().union(*words) - cache.keys())
+        return [b"".join(map(cache.__getitem__, line)) for line in words]
+
+    def _learn(self, cache: dict[str, bytes], unseen: Iterable[str]) -> None:
+        # Another thread may learn the same words, or start a new cache: each works on the one it took.
+        words = list(unseen)
+        encodings = self._model.encode_batch_fast(words, add_special_tokens=False)
+        cache.update((w, np.array(e.ids, np.int32).tobytes()) for w, e in zip(words, encodings, strict=True))
+        self._room -= sum(map(len, words))
+        if self._room < 0:
+            self._cache, self._room = {}, _CACHE_CHARACTERS
+
+
+def _marked(text: str) -> str:
+    return MARK + text.replace(" ", MARK) if text else ""
+
+
+def _tokens(backend: Backend, text: str) -> list[str]:
+    return backend.encode(text, add_special_tokens=False).tokens
+
+
+def _special_tokens(backend: Backend) -> set[str]:
+    return {token.content for token in backend.get_added_tokens_decoder().values()}
+
+
+def _plain_tokens(backend: Backend) -> list[str]:
+    """The tokens that merges can make: neither bytes nor special tokens."""
+    vocabulary = backend.get_vocab(with_added_tokens=False).keys() - _special_tokens(backend)
+    return [token for token in vocabulary if not _BYTE_TOKEN.fullmatch(token)]
+
+
+def _widths(vocabulary: dict[str, int]) -> npt.NDArray[np.int16]:
+    widths = np.zeros(max(vocabulary.values()) + 1, np.int16)
+    for token, index in vocabulary.items():
+        byte = _BYTE_TOKEN.fullmatch(token)
+        inside = byte is not None and int(byte[1], 16) & 0xC0 == 0x80
+        widths[index] = -1 if inside else 1 if byte else len(token)
+    return widths
+
+
+def _joinable(tokens: Iterable[str]) -> Iterator[str]:
+    """Sets of characters, each the inside of a regular expression's set, that can meet within a token.
+
+    Characters that stand side by side in a token are in one set; a character in none is always a token.
+    Small sets are joined: the words get longer, not wrong, and are found faster.
+    """
+    groups: dict[str, set[str]] = {}
+    for token in tokens:
+        if len(token) > 1:
+            chars = set(token.lstrip(MARK))
+            joined = chars.union(*(groups.get(char, ()) for char in chars))
+            groups.update(dict.fromkeys(joined, joined))
+    distinct = sorted({id(group): group for group in groups.values()}.values(), key=len, reverse=True)
+    for group in (*distinct[:2], set().union(*distinct[2:])):
+        yield "".join(map(re.escape, sorted(group)))

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgrecall.load import read
+from pgrecall.load.html import render
+from pgrecall.types import Document, Failure
+
+
+def text(body: str) -> str:
+    return render(body).text()
+
+
+def one(folder: Path, content: str | bytes) -> Document | Failure:
+    path = folder / "page.html"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (item,) = read([path])
+    return item
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("<h1>A</h1><p>b</p><h3>C <em>d</em></h3>", "# A\n\nb\n\n### C d"),
+        ("<p>one\n  two&nbsp;three<br>four</p>", "one two three\nfour"),
+        ("<p>a<b>b</b>c <a href=x>link</a> <code>f()</code></p>", "abc link `f()`"),
+        ("<p>see <img alt='the chart' src=x> here</p>", "see the chart here"),
+        ("<ul><li>a<li>b</ul>", "- a\n- b"),
+        ("<p>x</p><ol><li>a</li><li>b</li></ol><p>y</p>", "x\n\n1. a\n2. b\n\ny"),
+        ("<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>", "- a\n  - b\n- c"),
+        ("<ul><li><p>a</p><p>b</p></li></ul>", "- a\n\n  b"),
+        ("<blockquote><p>a<br>b</p></blockquote>", "> a\n> b"),
+        ("<pre><code class='language-py'>if x:\n    y\n</code></pre>", "```py\nif x:\n    y\n```"),
+        ("<pre>a ``` b</pre>", "````\na ``` b\n````"),
+        (
+            "<table><tr><th>a</th><th>b</th></tr><tr><td>1|2</td><td><p>3</p><p>4</p></td></tr></table>",
+            "| a | b |\n| --- | --- |\n| 1\\|2 | 3 4 |",
+        ),
+        ("<table><tr><td><h2>Layout</h2><p>x</p></td></tr></table>", "## Layout\n\nx"),
+        (
+            "<table><tr><td>a</td><td><table><tr><td>b</td><td>c</td></tr></table></td></tr></table>",
+            "| a | b c |\n| --- | --- |",
+        ),
+        ("<p># not a heading</p>", "\\# not a heading"),
+        ("<script>x</script><style>y</style><p>z</p><noscript>n</noscript>", "z"),
+        ("<p hidden>a</p><p style='display: none'>b</p><p aria-hidden=true>c</p><p>d</p>", "d"),
+        ("<h2>T<a class=headerlink href='#t'>¶</a></h2>", "## T"),
+        ("<p>un<p>closed <b>tags", "un\n\nclosed tags"),
+        ("<dl><dt>term<dd>meaning</dl>", "term\n\nmeaning"),
+        ("a &lt;b&gt; &amp; &#0; c", "a <b> & \ufffd c"),
+    ],
+)
+def test_structure_becomes_markdown(body: str, expected: str) -> None:
+    assert text(body) == expected
+
+
+def test_main_content_wins_over_the_rest() -> None:
+    content = "<p>" + "content " * 40 + "</p>"
+    page = f"<div>teaser</div><main><nav>menu</nav>{content}</main><footer>imprint</footer>"
+    assert text(page) == ("content " * 40).strip()
+    assert text(page.replace("main>", "article>")) == ("content " * 40).strip()
+
+
+def test_boilerplate_goes_where_there_is_no_main() -> None:
+    links = "".join(f"<li><a href=x>Link {number}</a></li>" for number in range(9))
+    page = (
+        f"<header><h1>Name</h1>slogan</header><ul class='main-menu'>{links}</ul>"
+        "<p>The text of the page, which says something.</p><div role=contentinfo>imprint</div>"
+        "<aside>advertisement</aside>"
+    )
+    assert text(page) == "# Name\n\nThe text of the page, which says something."
+
+
+def test_list_of_links_that_is_content_stays() -> None:
+    links = "".join(f"<li><a href=x>Chapter {number}</a></li>" for number in range(3))
+    assert text(f"<h1>Index</h1><ul>{links}</ul>").count("Chapter") == 3
+
+
+def test_page_that_is_all_navigation_is_kept() -> None:
+    assert text("<nav><ul><li>one</li><li>two</li></ul></nav>") == "- one\n- two"
+
+
+def test_head_becomes_title_and_metadata(tmp_path: Path) -> None:
+    item = one(
+        tmp_path,
+        "<html lang=de><head><title>Der\n Titel</title><meta name=Description content='Über uns'>"
+        "<meta name=author content='Jörg'><meta charset=utf-8></head><body><p>Text</p></body></html>",
+    )
+    assert isinstance(item, Document)
+    assert item.title == "Der Titel"
+    assert item.metadata == {"lang": "de", "description": "Über uns", "author": "Jörg"}
+    assert (item.text, item.markup, item.mime_type) == ("Text", "markdown", "text/html")
+
+
+def test_title_without_a_title_element(tmp_path: Path) -> None:
+    item = one(tmp_path, "<h1>Heading</h1><p>x")
+    assert isinstance(item, Document)
+    assert item.title == "Heading"
+    item = one(tmp_path, "<p>x")
+    assert isinstance(item, Document)
+    assert item.title == "page"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<meta charset='windows-1251'><p>Привет".encode("cp1251"),
+        "<meta http-equiv=Content-Type content='text/html; charset=koi8-r'><p>Привет".encode("koi8-r"),
+        "<meta charset=koi8-r><p>Привет".encode(),  # the page lies: it is UTF-8, with its mark
+        "<p>Привет".encode("utf-16"),
+    ],
+)
+def test_charset(tmp_path: Path, content: bytes) -> None:
+    if b"koi8-r><p>\xd0" in content:
+        content = b"\xef\xbb\xbf" + content
+    item = one(tmp_path, content)
+    assert isinstance(item, Document)
+    assert item.text == "Привет"
+
+
+def test_page_without_text(tmp_path: Path) -> None:
+    item = one(tmp_path, "<html><body><div id=root></div><script>app()</script></body></html>")
+    assert isinstance(item, Failure)
+    assert "no text" in item.reason
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [("<div>", "</div>"), ("<ul><li>", "</li></ul>"), ("<blockquote>", "</blockquote>"), ("<b>", "</b>")]
+    + [("<table><tr><td>", "</td></tr></table>"), ("<div class=menu>", "</div>"), ("<a>", "</a>")]
+    + [("<article>", "</article>"), ("<div>", ""), ("<pre>", ""), ("<nav>x", "</nav>")],
+)
+def test_deep_nesting_costs_no_more_than_its_length(tags: tuple[str, str]) -> None:
+    opening, closing = tags
+    started = time.perf_counter()
+    found = text(opening * 100_000 + "inside" + closing * 100_000 + "<p>after</p>")
+    assert time.perf_counter() - started < 5
+    assert "inside" in found
+    assert "after" in found
+
+
+@given(st.text(st.sampled_from("<>/ab p=\"'!-&;#1\n\0é"), max_size=200))
+def test_anything_can_be_rendered(source: str) -> None:
+    assert "\0" not in text(source)
