@@ -4,7 +4,8 @@
     python examples/make_pdf.py
 
 The same text gives the same bytes, so that a rebuild changes nothing in the repository.
-In the texts an empty line ends a paragraph, ``# `` begins the title and ``## `` a section on a new page.
+In the texts an empty line ends a paragraph, ``# `` begins the title and ``## `` a section, which
+gets a new page.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """pgrecall: documents in, evidence out, and Postgres is the only moving part.
 
-    import pgrecall
+import pgrecall
 
-    with pgrecall.connect() as db:
-        docs = db.create_collection("handbook", exist_ok=True)
-        docs.ingest(["./handbook"])
-        docs.search("how do refunds work")
+with pgrecall.connect() as db:
+    docs = db.create_collection("handbook", exist_ok=True)
+    docs.ingest(["./handbook"])
+    docs.search("how do refunds work")
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = [
     "AsyncCollection",
     "AsyncDatabase",
     "AsyncEmbedder",
-    "ChunkConfig",
     "Chunk",
+    "ChunkConfig",
     "Citation",
     "Collection",
     "Context",

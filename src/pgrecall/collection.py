@@ -51,9 +51,7 @@ class _Described:
 
     def _job(self, progress: Progress | None) -> Ingestion:
         target = self._target
-        return Ingestion(
-            generation=target.generation, embedder=target.embedder, progress=progress
-        )
+        return Ingestion(generation=target.generation, embedder=target.embedder, progress=progress)
 
     def _context(
         self, question: Question, max_tokens: int, tokenizer: str, options: SearchOptions

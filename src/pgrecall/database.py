@@ -17,7 +17,6 @@ from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.retrieve import Target
-from pgrecall.settings import Settings
 from pgrecall.store import collections, migrate
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.embedded import EmbeddedServer
@@ -28,6 +27,9 @@ class _Opened:
     """A database that answers and has our tables, and the embedded server if it is that one."""
 
     def __init__(self, url: str | None, home: Path | None) -> None:
+        # pydantic takes longer to import than everything else that a search needs.
+        from pgrecall.settings import Settings
+
         self.settings = Settings()
         self.server: EmbeddedServer | None = None
         address = url or self.settings.database_url

@@ -161,9 +161,7 @@ def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     Returns the group, or [] if the embedder failed: its documents keep their old versions.
     """
     texts = {
-        key: piece
-        for item in group
-        for key, piece in zip(item.hashes, item.chunks, strict=True)
+        key: piece for item in group for key, piece in zip(item.hashes, item.chunks, strict=True)
     }
     vectors = yield from documents.stored_vectors(job.generation, texts)
     missing = [key for key in texts if key not in vectors]
@@ -219,7 +217,9 @@ def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None
 Sources = Iterable[StrPath | Document]
 
 
-def ingest(session: Session, job: Ingestion, sources: Sources, options: LoadOptions) -> IngestReport:
+def ingest(
+    session: Session, job: Ingestion, sources: Sources, options: LoadOptions
+) -> IngestReport:
     """Take the sources in. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
     began = time.perf_counter()
     embedded = ahead(_embedded(session, job, ahead(_groups(session, job, sources, options))))

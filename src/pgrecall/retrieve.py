@@ -93,7 +93,9 @@ def _search(target: Target, question: Question, options: SearchOptions) -> Flow[
     elif mode == "vector":
         given["embedding"] = np.asarray(question, dtype=np.float32)
     else:
-        raise errors.InvalidArgument(f'A {mode} search needs words; an embedding has mode="vector".')
+        raise errors.InvalidArgument(
+            f'A {mode} search needs words; an embedding has mode="vector".'
+        )
     return (yield from store.search(target.generation, store.Query(**given)))
 
 

@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
+import certifi
 import numpy as np
 import pytest
 from tests.openai_server import OTHER_DIMENSIONS, Data, Fault, OpenAIServer, vector
@@ -25,6 +27,14 @@ from pgrecall.types import FloatArray
 SMALL = "text-embedding-3-small"
 KEY = "sk-secret-0123456789"
 QUICK = Backoff(attempts=4, first=0.01, longest=0.05)
+
+
+@pytest.fixture(autouse=True)
+def _one_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Reading all of them, which plain HTTP does not need, would be most of the tests' time."""
+    first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
+    (tmp_path / "one.pem").write_text(first + end)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "one.pem"))
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ def tree(root: Path, *names: str) -> None:
         path.write_text(f"content of {name}")
 
 
-def names(root: Path, *sources: str | os.PathLike[str], options: LoadOptions | None = None) -> list[str]:
+def names(
+    root: Path, *sources: str | os.PathLike[str], options: LoadOptions | None = None
+) -> list[str]:
     """What is found, relative to the root; failures with an exclamation mark before them."""
     out = []
     for item in discover(sources or [root], options):
@@ -104,7 +106,12 @@ def test_uri_does_not_depend_on_the_working_folder(
 ) -> None:
     tree(tmp_path, "docs/a.md")
     uris = set()
-    for folder, source in ((".", "docs"), ("docs", "."), ("docs", "a.md"), ("docs", "../docs/*.md")):
+    for folder, source in (
+        (".", "docs"),
+        ("docs", "."),
+        ("docs", "a.md"),
+        ("docs", "../docs/*.md"),
+    ):
         monkeypatch.chdir(tmp_path / folder)
         uris |= {item.uri for item in discover([source])}
         monkeypatch.chdir(tmp_path)

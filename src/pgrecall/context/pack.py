@@ -101,6 +101,8 @@ class _Sheet:
 
     def extend(self, core: _Window, goal: _Window, room: int, min_tokens: int) -> _Window | None:
         """Core grown towards goal within room tokens; None if that gains less than min_tokens."""
+        if room <= 0:
+            return None
         size = self.tokens(core)
         if self.tokens(goal) <= size + room:
             return goal

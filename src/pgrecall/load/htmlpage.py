@@ -37,10 +37,10 @@ class Page:
         article = [block for block in plain if block.place]
         everything, much = length(self.blocks), length(plain)
         if main and length(main) >= min(200, everything / 4):
-            return _join(main)
+            return join(main)
         if length(article) * 2 > much:
-            return _join(article)
-        return _join(plain if much * 10 >= everything else self.blocks)
+            return join(article)
+        return join(plain if much * 10 >= everything else self.blocks)
 
 
 def length(blocks: Sequence[Block]) -> int:
@@ -48,7 +48,8 @@ def length(blocks: Sequence[Block]) -> int:
     return sum(len(block.text) for block in blocks)
 
 
-def _join(blocks: Sequence[Block]) -> str:
+def join(blocks: Sequence[Block]) -> str:
+    """All blocks as one text."""
     parts: list[str] = []
     for block in blocks:
         parts.append("\n" if block.tight else "\n\n")

@@ -15,8 +15,8 @@ from pgrecall.types import Document
 
 SUFFIXES = dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd"), "text/markdown")
 
-#: Longest front matter that is parsed, in characters: parsing YAML is slow.
-MAX_FRONT_MATTER = 65_536
+#: Longest front matter that is parsed, in characters: parsing YAML is slow, nested YAML slower yet.
+MAX_FRONT_MATTER = 16_384
 _FENCES = {
     "---": re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.M),
     "+++": re.compile(r"^\+\+\+[ \t]*$", re.M),
@@ -44,9 +44,11 @@ def front_matter(text: str) -> tuple[dict[str, Any], str, str | None]:
     closing = _FENCES.get(fence.rstrip())
     if closing is None:
         return {}, text, None
-    end = closing.search(rest[:MAX_FRONT_MATTER])
+    end = closing.search(rest)
     if end is None:
         return {}, text, None  # a thematic break, not front matter
+    if end.start() > MAX_FRONT_MATTER:
+        return {}, text, f"kept the front matter as text: over {MAX_FRONT_MATTER:,} characters"
     try:
         metadata = _parse(rest[: end.start()], toml=fence.startswith("+"))
     except (ValueError, RecursionError) as exc:

@@ -14,12 +14,14 @@ from docx.table import Table as WordTable
 from docx.text.paragraph import Paragraph
 
 from pgrecall.errors import UnreadableSource
+from pgrecall.load.htmlpage import Block, join
 from pgrecall.load.htmltable import table
 from pgrecall.load.pages import join_pages
 from pgrecall.load.source import OpenFile
 from pgrecall.types import Document
 
 _HEADING = re.compile(r"^heading (\d)$", re.I)
+_ITEM = "- "
 #: Rows of a sheet that are read; beyond, a table belongs into CSV, where a row is a document.
 MAX_ROWS = 50_000
 #: Empty columns far to the right are common; wider sheets are cut.
@@ -29,9 +31,12 @@ MAX_COLUMNS = 500
 def read_word(file: OpenFile) -> Document:
     """Headings, paragraphs, lists and tables of a docx, in their order."""
     document = docx.Document(file.stream)
-    blocks = [text for item in document.iter_inner_content() if (text := _word_block(item))]
-    text = _require("\n\n".join(blocks)).replace("\n\n- ", "\n- ")
-    return _document(file, text, document.core_properties)
+    blocks: list[Block] = []
+    for text in map(_word_block, document.iter_inner_content()):
+        if text:
+            in_list = bool(blocks) and blocks[-1].text.startswith(_ITEM) and text.startswith(_ITEM)
+            blocks.append(Block(text=text, tight=in_list))
+    return _document(file, _require(join(blocks)), document.core_properties)
 
 
 def read_slides(file: OpenFile) -> Document:
@@ -94,7 +99,7 @@ def _word_block(item: Paragraph | WordTable) -> str:
     if style == "Title":
         return f"# {text}" if text else ""
     numbered = item._p.pPr is not None and item._p.pPr.numPr is not None
-    return f"- {text}" if text and (numbered or style.startswith("List")) else text
+    return _ITEM + text if text and (numbered or style.startswith("List")) else text
 
 
 def _slide_blocks(slide: Any) -> Iterator[str]:  # noqa: ANN401 - pptx names no public type

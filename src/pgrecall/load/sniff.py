@@ -38,14 +38,13 @@ _BOMS = (
 _TEXT_BYTES = bytes(
     sorted({7, 8, 9, 10, 11, 12, 13, 27} | set(range(32, 127)) | set(range(128, 256)))
 )
-#: Code pages that text in Western European languages is mistaken for, when it is short.
-_WESTERN_LOOKALIKES = re.compile(
-    r"^(cp125[0478]|cp775|cp437|cp85\d|mac_.*|latin_1|iso8859_\d+|hp_roman8|big5.*|johab|cp949|gb.*|tis_620)$"
-)
-#: Quotes, dashes and signs that occur in Western European prose.
-_WESTERN_MARKS = bytes(
-    [*range(0x82, 0x88), 0x89, *range(0x91, 0x98), 0x99, 0x80, *range(0xA0, 0xC0)]
+#: Quotes, dashes and signs of Western European prose, besides letters.
+_WESTERN_MARKS = bytes.fromhex(
+    "80 82 84 85 91 92 93 94 95 96 97 99 a0 a1 a3 a7 a9 ab ae b0 b7 bb bf"
 ).decode("cp1252")
+#: With fewer characters that are not ASCII, a guess by their frequency is a toss.
+_ENOUGH_TO_GUESS = 40
+_CENTRAL_EUROPEAN = ("cp1250", "iso8859_2", "cp852", "mac_latin2")
 _SAMPLE_BYTES = 65_536
 
 
@@ -174,19 +173,24 @@ def _mostly_utf8(sample: bytes) -> bool:
 
 
 def _guess(sample: bytes) -> str:
+    """The likeliest encoding that is not Unicode.
+
+    Mostly ASCII with Western letters is Windows-1252, unless there is enough text to tell that it
+    is the Central European sibling, which uses the same bytes for other letters.
+    """
     from charset_normalizer import from_bytes
 
+    high = sample.translate(None, bytes(range(128)))
+    western = len(high) < 0.3 * len(sample) and _is_western(high)
+    if western and len(high) < _ENOUGH_TO_GUESS:
+        return "cp1252"
     best = from_bytes(sample).best()
-    if best is None or (_WESTERN_LOOKALIKES.match(best.encoding) and _looks_western(sample)):
+    if best is None or (western and best.encoding not in _CENTRAL_EUROPEAN):
         return "cp1252"
     return best.encoding
 
 
-def _looks_western(sample: bytes) -> bool:
-    """Mostly ASCII, and what is not is a letter or a typographic mark of Windows-1252."""
-    high = sample.translate(None, bytes(range(128)))
-    if len(high) > 0.15 * len(sample):
-        return False
+def _is_western(high: bytes) -> bool:
     try:
         text = high.decode("cp1252")
     except UnicodeDecodeError:

@@ -60,9 +60,17 @@ def _objects(file: OpenFile) -> list[dict[str, Any]] | None:
 
 def _json_lines(file: OpenFile) -> Iterator[Row]:
     encoding = detect_stream(file.stream, file.options.encoding)
-    wide = encoding.startswith(("utf-16", "utf-32"))
-    stream = _transcoded(file.stream, encoding) if wide else file.stream
-    limit = file.options.max_bytes
+    if not encoding.startswith(("utf-16", "utf-32")):
+        yield from _lines(file.stream, encoding, file.options.max_bytes)
+        return
+    text = io.TextIOWrapper(file.stream, encoding, "replace")
+    try:
+        yield from _lines(io.BufferedReader(_Utf8Reader(text)), "utf-8", file.options.max_bytes)
+    finally:
+        text.detach()  # the stream is not the wrapper's to close
+
+
+def _lines(stream: BinaryIO, encoding: str, limit: int) -> Iterator[Row]:
     number = 0
     while line := stream.readline(limit + 1):
         number += 1
@@ -70,12 +78,7 @@ def _json_lines(file: OpenFile) -> Iterator[Row]:
             _skip_line(stream)
             yield number, f"the line is longer than max_bytes ({limit:,})."
         elif line.strip(b"\xef\xbb\xbf \t\r\n"):
-            yield number, _json_object(line, "utf-8" if wide else encoding)
-
-
-def _transcoded(stream: BinaryIO, encoding: str) -> BinaryIO:
-    text = io.TextIOWrapper(stream, encoding, "replace")
-    return io.BufferedReader(_Utf8Reader(text))
+            yield number, _json_object(line, encoding)
 
 
 class _Utf8Reader(io.RawIOBase):
@@ -102,7 +105,7 @@ def _skip_line(stream: BinaryIO) -> None:
 
 def _json_object(line: bytes, encoding: str) -> dict[str, Any] | str:
     try:
-        value = json.loads(line.decode(encoding, "replace").lstrip("\ufeff"))
+        value = json.loads(line.decode(encoding, "replace").strip("\ufeff \t\r\n"))
     except json.JSONDecodeError as exc:
         return f"it is not valid JSON: {exc.msg} at column {exc.colno}."
     except (ValueError, RecursionError):
@@ -117,22 +120,33 @@ def _csv_rows(file: OpenFile) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), min(file.options.max_bytes, 2**31 - 1)))
     text = io.TextIOWrapper(file.stream, encoding, "replace", newline="")
     reader = csv.reader(_without_nul(text), delimiter=_delimiter(file, encoding))
-    header: list[str] | None = None
+    header: list[str] = []
+    try:
+        for line, fields in _records(reader):
+            if isinstance(fields, str):
+                yield line, fields
+            elif header:
+                yield line, _csv_row(header, fields)
+            else:
+                header = _header(fields)
+    finally:
+        text.detach()  # the stream is not the wrapper's to close
+
+
+def _records(reader: Any) -> Iterator[tuple[int, list[str] | str]]:  # noqa: ANN401 - csv names no type
+    """The records that are not blank, each with its first line; or what is wrong with one."""
     line = 1
     while True:
         try:
             fields = next(reader)
         except StopIteration:
-            break
+            return
         except csv.Error as exc:
             yield line, f"it is not valid CSV: {exc}."
         else:
-            if header is None and any(fields):
-                header = _header(fields)
-            elif header is not None and any(fields):
-                yield line, _csv_row(header, fields)
+            if any(field.strip() for field in fields):
+                yield line, fields
         line = reader.line_num + 1
-    text.detach()
 
 
 def _without_nul(lines: io.TextIOWrapper) -> Iterator[str]:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgrecall import errors
-from pgrecall.store.schema import HEAD, MINIMUM_PGVECTOR, SCHEMA
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Engine
 
+#: The newest revision under migrations/versions; a test keeps the two equal.
+HEAD = "0001"
+#: The oldest pgvector that has iterative index scans.
+MINIMUM_PGVECTOR = (0, 8)
 #: pgvector here, pgvector on the server's disk, and whether anybody ever migrated this database.
 STATE = """
 SELECT (SELECT extversion FROM pg_extension WHERE extname = 'vector'),
@@ -170,6 +173,3 @@ def _scripts() -> Path:
     package = Path(__file__).parents[1]
     inside, beside = package / "migrations", package.parents[1] / "migrations"
     return inside if inside.is_dir() else beside
-
-
-__all__ = ["SCHEMA", "check", "downgrade", "engine_for", "offline_sql", "statements", "upgrade"]

@@ -32,10 +32,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.types import UserDefinedType
 
 SCHEMA = "pgrecall"
-#: The newest revision under migrations/versions; a test keeps the two equal.
-HEAD = "0001"
-#: The oldest pgvector that has iterative index scans.
-MINIMUM_PGVECTOR = (0, 8)
 
 metadata = MetaData(
     schema=SCHEMA,
@@ -189,8 +185,6 @@ chunks = Table(
 )
 
 __all__ = [
-    "HEAD",
-    "MINIMUM_PGVECTOR",
     "SCHEMA",
     "chunks",
     "collections",

@@ -124,9 +124,7 @@ def fetch_binary(query: Query, params: Sequence[Any] | None = None) -> Flow[list
     return rows
 
 
-def copy_rows(
-    statement: Query, types: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> Flow[None]:
+def copy_rows(statement: Query, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> Flow[None]:
     """Write rows by binary COPY."""
     yield CopyRows(statement, types, rows)
 

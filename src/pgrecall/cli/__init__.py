@@ -1,0 +1,64 @@
+"""The command line: each command parses, calls the library function of the same name, and prints.
+
+Results go to standard output (``--json``: JSON lines), everything else to standard error.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from pgrecall.cli import collections, db, ingest, search
+from pgrecall.cli.output import complain
+from pgrecall.errors import PgrecallError
+
+app = typer.Typer(
+    name="pgrecall",
+    help="Documents in, evidence out, and Postgres is the only moving part.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+ingest.register(app)
+search.register(app)
+collections.register(app)
+app.add_typer(db.app, name="db")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pgrecall import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Documents in, evidence out, and Postgres is the only moving part."""
+
+
+def main() -> None:
+    """What the ``pgrecall`` command runs."""
+    try:
+        app()
+    except PgrecallError as exc:
+        complain(str(exc))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        complain(
+            "Stopped. What was written is whole; the same command goes on where this one stopped."
+        )
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python must not flush into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,75 @@
+"""``pgrecall collections`` and ``pgrecall status``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgrecall.cli.options import AsJson, Url, open_database
+from pgrecall.cli.output import as_json, print_json, print_table, remark, size
+from pgrecall.store.status import CollectionStatus
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("collections")(list_collections)
+    app.command()(status)
+
+
+def list_collections(
+    drop: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Remove this collection and all its documents."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
+    as_json_: AsJson = False,
+    url: Url = None,
+) -> None:
+    """List the collections, or remove one."""
+    with open_database(url) as db:
+        if drop is not None:
+            if not yes:
+                typer.confirm(f"Remove {drop!r} and all its documents?", abort=True, err=True)
+            db.drop_collection(drop)
+            return
+        _print([item.status() for item in db.collections()], as_json_=as_json_)
+
+
+def status(
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", show_default=False, help="Only this one.")
+    ] = None,
+    as_json_: AsJson = False,
+    url: Url = None,
+) -> None:
+    """What is stored: documents, failures, chunks, tokens, size on disk."""
+    with open_database(url) as db:
+        chosen = [db.collection(collection)] if collection else db.collections()
+        _print([item.status() for item in chosen], as_json_=as_json_)
+
+
+def _print(found: list[CollectionStatus], *, as_json_: bool) -> None:
+    if as_json_:
+        for item in found:
+            print_json(as_json(item))
+        return
+    if not found:
+        remark("No collections yet: pgrecall ingest FOLDER makes one.")
+        return
+    print_table(
+        ["collection", "embedder", "documents", "failed", "chunks", "tokens", "size", "index"],
+        [
+            [
+                item.name,
+                item.embedder,
+                f"{item.documents:,}",
+                f"{item.failed:,}",
+                f"{item.chunks:,}",
+                f"{item.tokens:,}",
+                size(item.bytes),
+                "hnsw" if item.indexed else "none yet",
+            ]
+            for item in found
+        ],
+    )

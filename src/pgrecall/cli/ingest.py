@@ -1,0 +1,165 @@
+"""``pgrecall ingest`` and ``pgrecall delete``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from pgrecall.chunking import ChunkConfig
+from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
+from pgrecall.cli.output import as_json, complain, err, out, print_json, remark
+from pgrecall.ingest import Progress
+from pgrecall.load import LoadOptions, discover
+from pgrecall.types import IngestReport
+
+#: Failures that are listed by name; --json has them all.
+LISTED = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(ingest)
+    app.command()(delete)
+
+
+def ingest(
+    sources: Annotated[
+        list[str], typer.Argument(help='Files, folders, globs, or "-" for standard input.')
+    ],
+    collection: Collection = "default",
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PGRECALL_EMBEDDER",
+            show_default=False,
+            help="For a new collection, e.g. openai:text-embedding-3-small. Without it: static.",
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(show_default=False, help="Longest chunk; for a new collection.")
+    ] = None,
+    overlap_tokens: Annotated[
+        int | None, typer.Option(show_default=False, help="Overlap; for a new collection.")
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(show_default=False, help="Rows (CSV, JSONL): the text.")
+    ] = None,
+    title_field: Annotated[
+        str | None, typer.Option(show_default=False, help="Rows: the title.")
+    ] = None,
+    id_field: Annotated[
+        str | None, typer.Option(show_default=False, help="Rows: what names a row.")
+    ] = None,
+    metadata_field: Annotated[
+        list[str] | None,
+        typer.Option(show_default=False, help="Rows: a field to filter on; repeatable."),
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(show_default=False, metavar="KEY=VALUE", help="Added to every document."),
+    ] = None,
+    tenant: Tenant = None,
+    encoding: Annotated[
+        str | None, typer.Option(show_default=False, help="Of text files; found out without it.")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json_: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Take in documents. What has not changed is skipped; what cannot be read is reported."""
+    options = LoadOptions(
+        text_field=text_field,
+        title_field=title_field,
+        id_field=id_field,
+        metadata_fields=tuple(metadata_field) if metadata_field else None,
+        metadata=_pairs(metadata or []),
+        tenant_id=tenant or "",
+        encoding=encoding,
+    )
+    chunking = _chunking(max_tokens, overlap_tokens)
+    with open_database(url) as db:
+        target = db.create_collection(
+            collection, embedder=embedder, chunking=chunking, exist_ok=True
+        )
+        with _progress(sources, options, shown=err.is_terminal and not quiet) as progress:
+            report = target.ingest(sources, options=options, progress=progress)
+    if as_json_:
+        print_json(as_json(report))
+    else:
+        _print(report)
+    nothing = report.failed and not report.documents
+    raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
+
+
+def delete(
+    uris: Annotated[list[str], typer.Argument(help="The documents' uris.")],
+    collection: Collection = "default",
+    tenant: Tenant = None,
+    url: Url = None,
+) -> None:
+    """Remove documents by uri."""
+    with open_database(url) as db:
+        removed = db.collection(collection).delete(uris, tenant_id=tenant)
+    out.print(f"{removed} removed")
+    raise typer.Exit(0 if removed else 1)
+
+
+def _chunking(max_tokens: int | None, overlap_tokens: int | None) -> ChunkConfig | None:
+    given = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
+    named = {name: value for name, value in given.items() if value is not None}
+    return ChunkConfig(**named) if named else None
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for item in given:
+        key, separator, value = item.partition("=")
+        if not (key and separator):
+            raise typer.BadParameter(f"--metadata takes KEY=VALUE, not {item!r}.")
+        pairs[key] = value
+    return pairs
+
+
+@contextmanager
+def _progress(
+    sources: list[str], options: LoadOptions, *, shown: bool
+) -> Iterator[Progress | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not shown:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Bar(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
+        # Looking for files is quick beside reading them, so that a second look can be afforded.
+        count = None if "-" in sources else sum(1 for _ in discover(sources, options))
+        task = bar.add_task("", total=count, rate="")
+
+        def update(report: IngestReport) -> None:
+            done = report.documents + len(report.failed)
+            elapsed = bar.tasks[0].elapsed or 0
+            rate = f"{done / elapsed:.0f} documents/s, {report.chunks} chunks" if elapsed else ""
+            bar.update(task, completed=done, rate=rate)
+
+        yield update
+
+
+def _print(report: IngestReport) -> None:
+    out.print(
+        f"{report.new} new, {report.changed} changed, {report.unchanged} unchanged, "
+        f"{len(report.failed)} failed; {report.chunks} chunks "
+        f"({report.embedded} embedded, {report.reused} reused), {report.tokens} tokens, "
+        f"{report.seconds:.1f} s"
+    )
+    for failure in report.failed[:LISTED]:
+        complain(f"{failure.uri}: {failure.reason}")
+    if len(report.failed) > LISTED:
+        remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
+    for uri, note in report.notes[:LISTED]:
+        remark(f"{uri}: {note}")

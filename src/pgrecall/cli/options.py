@@ -1,0 +1,56 @@
+"""Options that several commands share, and how the database is opened."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from pgrecall.database import Database, connect
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="PGRECALL_DATABASE_URL",
+        show_default=False,
+        show_envvar=True,
+        help="A Postgres of your own. Without it: the embedded one.",
+    ),
+]
+Collection = Annotated[
+    str,
+    typer.Option("--collection", "-c", envvar="PGRECALL_COLLECTION", help="Which collection."),
+]
+Tenant = Annotated[
+    str | None, typer.Option("--tenant", show_default=False, help="Only this tenant's documents.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        show_default=False,
+        metavar="JSON",
+        help="""A filter over metadata: '{"lang": "en", "year": {"$gte": 2024}}'.""",
+    ),
+]
+
+
+def open_database(url: str | None) -> Database:
+    """Connect, or end the command with the reason why not."""
+    return connect(url)
+
+
+def parsed(where: str | None) -> dict[str, Any] | None:
+    """The filter of a command line; ends the command with code 2 if it is no JSON object."""
+    if where is None:
+        return None
+    try:
+        value = json.loads(where)
+    except json.JSONDecodeError as exc:
+        raise typer.BadParameter(f"--where is not JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise typer.BadParameter('--where is a JSON object, such as \'{"lang": "en"}\'.')
+    return value

@@ -1,0 +1,71 @@
+"""Printing: results to standard output, remarks to standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pgrecall.types import Hit
+
+#: Characters of a hit that are shown.
+EXCERPT = 240
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    err.print(f"[bold red]error:[/] {escape(message)}")
+
+
+def remark(message: str) -> None:
+    """Something that is not a result."""
+    err.print(escape(message), style="dim")
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on a line of its own."""
+    sys.stdout.write(json.dumps(value, default=str, ensure_ascii=False) + "\n")
+
+
+def as_json(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass; slots have no __dict__."""
+    return dataclasses.asdict(value)
+
+
+def print_hit(number: int, hit: Hit) -> None:
+    """A hit as a person reads it: where it is, how good it is, what it says."""
+    place = f"{hit.uri}:{hit.start}-{hit.end}" + (f" p. {hit.page}" if hit.page else "")
+    heading = " > ".join([*([hit.title] if hit.title else []), *hit.headings])
+    out.print(f"[bold]{number}. {hit.score:.3f}[/]  {escape(heading)}")
+    out.print(f"   {escape(place)}", style="cyan")
+    excerpt = " ".join(hit.text.split())
+    shown = excerpt if len(excerpt) <= EXCERPT else excerpt[: EXCERPT - 1] + "…"
+    out.print(f"   {escape(shown)}\n")
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """A table; the first column is text, the others are figures."""
+    table = Table(box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    out.print(table)
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

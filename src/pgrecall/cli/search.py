@@ -1,0 +1,90 @@
+"""``pgrecall search`` and ``pgrecall context``."""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+import typer
+
+from pgrecall.cli.options import AsJson, Collection, Tenant, Url, Where, open_database, parsed
+from pgrecall.cli.output import as_json, err, out, print_hit, print_json, remark
+from pgrecall.types import Mode
+
+Question = Annotated[str, typer.Argument(help="What you want to know.", show_default=False)]
+ModeOption = Annotated[
+    str, typer.Option("--mode", "-m", help=f"One of: {', '.join(get_args(Mode))}.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(search)
+    app.command()(context)
+
+
+def search(
+    question: Question,
+    collection: Collection = "default",
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
+    mode: ModeOption = "hybrid",
+    where: Where = None,
+    tenant: Tenant = None,
+    exact: Annotated[bool, typer.Option(help="Exact vector search, without the index.")] = False,
+    as_json_: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Find the passages that answer a question best."""
+    with open_database(url) as db:
+        hits = db.collection(collection).search(
+            question,
+            k=k,
+            mode=_mode(mode),
+            where=parsed(where),
+            tenant_id=tenant,
+            exact=exact,
+        )
+    for number, hit in enumerate(hits, start=1):
+        if as_json_:
+            print_json(as_json(hit))
+        else:
+            print_hit(number, hit)
+    if not hits:
+        remark("Nothing found.")
+
+
+def context(
+    question: Question,
+    collection: Collection = "default",
+    max_tokens: Annotated[int, typer.Option(help="Longest context.")] = 3000,
+    tokenizer: Annotated[str, typer.Option(help="That of the model that will read it.")] = (
+        "cl100k_base"
+    ),
+    mode: ModeOption = "hybrid",
+    where: Where = None,
+    tenant: Tenant = None,
+    as_json_: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Print the best passages within a token budget, with citations, for the prompt of a model."""
+    with open_database(url) as db:
+        packed = db.collection(collection).context(
+            question,
+            max_tokens=max_tokens,
+            tokenizer=tokenizer,
+            mode=_mode(mode),
+            where=parsed(where),
+            tenant_id=tenant,
+        )
+    if as_json_:
+        print_json(as_json(packed))
+        return
+    out.print(packed.text, markup=False)
+    err.print(f"{packed.tokens} tokens, {len(packed.citations)} passages", style="dim")
+
+
+def _mode(given: str) -> Mode:
+    for mode in get_args(Mode):
+        if mode == given:
+            chosen: Mode = mode
+            return chosen
+    raise typer.BadParameter(f"--mode is one of {', '.join(get_args(Mode))}, not {given!r}.")
