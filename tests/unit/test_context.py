@@ -94,6 +94,12 @@ def test_overlapping_hits_become_one_span() -> None:
     assert [(s.start, s.end, s.score) for s in found] == [(0, 90, 0.9)]
 
 
+def test_a_hit_inside_another_does_not_shorten_the_span() -> None:
+    source = document("a", 10)
+    found = spans([hit(source, 0, 100, score=0.2), hit(source, 10, 50, score=0.9)])
+    assert [(s.start, s.end) for s in found] == [(0, 100)]
+
+
 def test_consecutive_ordinals_become_one_span_whatever_lies_between() -> None:
     source = Document(uri="a", text="first" + "\n" * 500 + "second")
     found = spans(
@@ -149,7 +155,7 @@ def test_headings_are_those_above_the_place_where_the_passage_starts() -> None:
 
 @pytest.mark.parametrize(
     ("start", "end", "pages"),
-    [(0, 9, (1, 1)), (0, 11, (1, 2)), (10, 30, (2, 3)), (20, 30, (3, 3))],
+    [(0, 9, (1, 1)), (0, 10, (1, 1)), (0, 11, (1, 2)), (10, 30, (2, 3)), (20, 30, (3, 3))],
 )
 def test_pages_are_those_of_the_first_and_the_last_character(
     start: int, end: int, pages: tuple[int, int]
@@ -206,6 +212,16 @@ def test_a_merged_passage_is_shortened_around_its_best_hit() -> None:
     assert cited.end >= best.end
     assert cited.score == 0.9
     assert source.text[cited.start : cited.end] == cited.quote
+
+
+def test_what_precedes_the_best_hit_is_added_between_sentences() -> None:
+    source = document("a", 40)
+    before = hit(source, *sentence(source, 0, 29), score=0.1)
+    best = hit(source, *sentence(source, 30, 39), score=0.9, ordinal=1)
+    cited = context(source, hits=[before, best], max_tokens=160).citations[0]
+    assert cited.end == len(source.text)
+    assert 0 < cited.start < best.start
+    assert cited.quote.startswith("A ")
 
 
 def test_weak_neighbours_give_way_to_a_good_hit_elsewhere() -> None:

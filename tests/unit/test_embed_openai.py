@@ -249,8 +249,8 @@ def test_what_may_pass_is_tried_again(opened: Opened, server: OpenAIServer, faul
 
 
 def test_a_slow_answer_is_tried_again(server: OpenAIServer, awaited: bool) -> None:
-    server.faults.append(Fault(delay=0.6))
-    with small(server, timeout=0.2) as embedder:
+    server.faults.append(Fault(delay=1.0))
+    with small(server, timeout=0.5) as embedder:
         Opened(embedder, awaited=awaited).query("a")
     assert len(server.requests) == 2
 
@@ -258,7 +258,7 @@ def test_a_slow_answer_is_tried_again(server: OpenAIServer, awaited: bool) -> No
 def test_retry_after_in_seconds_is_kept(opened: Opened, server: OpenAIServer) -> None:
     server.faults.append(Fault(status=429, headers={"Retry-After": "0.5"}))
     opened.query("a")
-    assert 0.5 <= pause(server) < 0.9
+    assert 0.5 <= pause(server) < 5
 
 
 def test_retry_after_as_a_date_is_kept(server: OpenAIServer) -> None:
@@ -266,7 +266,7 @@ def test_retry_after_as_a_date_is_kept(server: OpenAIServer) -> None:
     server.faults.append(Fault(status=503, headers={"Retry-After": date}))
     with small(server) as embedder:
         embedder.embed_query("a")
-    assert 0.8 <= pause(server) < 2.5
+    assert 0.8 <= pause(server) < 5
 
 
 def pause(server: OpenAIServer) -> float:
@@ -300,7 +300,7 @@ def test_the_deadline_bounds_slow_attempts(server: OpenAIServer, awaited: bool) 
         pytest.raises(EmbeddingError, match="did not answer in time; gave up"),
     ):
         Opened(embedder, awaited=awaited).documents(["a"])
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 3  # of nine
 
 
 def test_a_server_that_is_not_there(awaited: bool) -> None:
@@ -450,11 +450,14 @@ def test_cancelling_ends_the_requests(server: OpenAIServer) -> None:
 
     async def run() -> None:
         async with small(server) as embedder:
-            async with asyncio.timeout(0.3):
-                await embedder.embed_documents_async(["a"] * 5000)
+            call = asyncio.create_task(embedder.embed_documents_async(["a"] * 5000))
+            while len(server.requests) < 3:
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
 
-    with pytest.raises(TimeoutError):
-        asyncio.run(run())
+    asyncio.run(asyncio.wait_for(run(), timeout=10))
     assert len(server.requests) == 3
 
 

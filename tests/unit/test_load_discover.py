@@ -70,6 +70,7 @@ def test_gitignore_of_the_repository_above_the_folder(tmp_path: Path) -> None:
     tree(tmp_path, ".git/config", "docs/_build/x.md", "docs/a.md")
     (tmp_path / ".gitignore").write_text("docs/_build\n")
     assert names(tmp_path, tmp_path / "docs") == ["docs/a.md"]
+    assert names(tmp_path, tmp_path / "docs/_build") == ["docs/_build/x.md"]
 
 
 def test_gitignore_with_a_pattern_that_is_no_pattern(tmp_path: Path) -> None:

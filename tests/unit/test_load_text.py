@@ -199,6 +199,7 @@ LAUGHS = "k0: &k0 [x]\n" + "".join(
         "just words",
         "- a\n- list",
         "a: &x [*x]",
+        "[" * 400,
         "[" * 16_000,
         "{a: " * 4_000,
         "a: b\n" * 5_000,
@@ -243,7 +244,8 @@ def test_notebook(tmp_path: Path) -> None:
     source = (
         '{"cells": [{"cell_type": "markdown", "source": ["# Title\\n", "words"]},'
         ' {"cell_type": "code", "source": "x = 1", "outputs": [{"data": "iVBORw0"}]},'
-        ' {"cell_type": "code", "source": []}, 3], "metadata": {"kernelspec": {"language": "julia"}}}'
+        ' {"cell_type": "code", "source": []}, 3],'
+        ' "metadata": {"kernelspec": {"language": "julia"}}}'
     )
     document = one(write(tmp_path, "a.ipynb", source))
     assert document.text == "# Title\nwords\n\n```julia\nx = 1\n```"

@@ -70,7 +70,7 @@ def _open_openai(model: str, options: Mapping[str, object]) -> Embedder:
     return embedder
 
 
-def _vendor(module: str, package: str) -> Any:  # noqa: ANN401 - a module has no better type
+def _vendor(module: str, package: str) -> Any:
     """Import the module that speaks to a vendor; raises MissingExtra if its package is absent."""
     try:
         return import_module(module)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pgrecall.embed.base import AsyncEmbedder, Embedder
+from pgrecall.embed.base import Embedder, can_await
 from pgrecall.flow import Flow
 from pgrecall.types import FloatArray
 
@@ -24,7 +24,7 @@ class EmbedQuery:
 
     async def perform_async(self, session: object) -> FloatArray:
         """Awaiting; an embedder that can only block gets a thread."""
-        if isinstance(self.embedder, AsyncEmbedder):
+        if can_await(self.embedder):
             return await self.embedder.embed_query_async(self.text)
         return await asyncio.to_thread(self.embedder.embed_query, self.text)
 
@@ -42,7 +42,7 @@ class EmbedDocuments:
 
     async def perform_async(self, session: object) -> FloatArray:
         """Awaiting; an embedder that can only block gets a thread."""
-        if isinstance(self.embedder, AsyncEmbedder):
+        if can_await(self.embedder):
             return await self.embedder.embed_documents_async(self.texts)
         return await asyncio.to_thread(self.embedder.embed_documents, self.texts)
 

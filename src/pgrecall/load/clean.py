@@ -113,7 +113,7 @@ class Cleaner:
         where = f" under {path!r}" if path else ""
         raise InvalidArgument(f"A metadata key{where} is a {type(key).__name__}; use text.")
 
-    def _value(self, value: object, path: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+    def _value(self, value: object, path: str, depth: int) -> Any:
         self._values += 1
         if depth > MAX_DEPTH or self._values > MAX_VALUES:
             raise InvalidArgument(

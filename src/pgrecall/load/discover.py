@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pathspec import GitIgnoreSpec
-
 from pgrecall.errors import InvalidArgument, UnreadableSource
 from pgrecall.load.clean import clean_document
 from pgrecall.load.dispatch import is_known
@@ -107,6 +105,8 @@ def _found(found: str | Failure) -> Iterator[Source | Failure]:
 
 
 def _glob(pattern: str, options: LoadOptions) -> Iterator[Source | Failure]:
+    from pathspec import GitIgnoreSpec  # slow to load, and seldom needed
+
     root, parts = _split(pattern)
     fixed = parts[: parts.index("**")] if "**" in parts else parts
     spec = GitIgnoreSpec.from_lines(["/" + "/".join(parts)])

@@ -52,7 +52,7 @@ def is_known(name: str) -> bool:
 
 
 def _documents(file: OpenFile, source: Source) -> Iterator[Document | Failure]:
-    if not file.head:
+    if file.size <= len(file.head) and not file.head.strip():
         if not source.named and _promises_nothing(file.suffix):
             return
         raise UnreadableSource("The file is empty.")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
+if TYPE_CHECKING:  # imported where a .gitignore is met: it is slow to load
+    from pathspec import GitIgnoreSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,10 @@ class IgnoreRules:
 
     @classmethod
     def above(cls, folder: str) -> IgnoreRules:
-        """The rules of the folders above, up to the root of the repository; none outside of one."""
+        """The rules of the folders above, up to the root of the repository; none outside of one.
+
+        None, too, if they leave out the folder itself: who names it wants it.
+        """
         chain = []
         current = os.path.abspath(folder)
         while not os.path.exists(os.path.join(current, ".git")):
@@ -30,7 +35,8 @@ class IgnoreRules:
         rules = cls()
         for parent in reversed(chain):
             rules = rules.inside(parent)
-        return rules
+        ignored = rules.ignores(os.path.abspath(folder), is_folder=True)
+        return cls() if ignored else rules
 
     def inside(self, folder: str) -> IgnoreRules:
         """These rules and those of the folder's own .gitignore, which come first."""
@@ -54,6 +60,8 @@ class IgnoreRules:
 
 def _compile(lines: Iterable[str]) -> GitIgnoreSpec | None:
     """The patterns that can be understood; git passes over the others too."""
+    from pathspec import GitIgnoreSpec
+
     try:
         spec = GitIgnoreSpec.from_lines(lines)
     except ValueError:
@@ -62,6 +70,8 @@ def _compile(lines: Iterable[str]) -> GitIgnoreSpec | None:
 
 
 def _is_valid(line: str) -> bool:
+    from pathspec import GitIgnoreSpec
+
     try:
         GitIgnoreSpec.from_lines([line])
     except ValueError:

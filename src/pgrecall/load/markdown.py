@@ -17,6 +17,7 @@ SUFFIXES = dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd"),
 
 #: Longest front matter that is parsed, in characters: parsing YAML is slow, nested YAML slower yet.
 MAX_FRONT_MATTER = 16_384
+MAX_BRACKETS = 500
 _FENCES = {
     "---": re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.M),
     "+++": re.compile(r"^\+\+\+[ \t]*$", re.M),
@@ -83,6 +84,9 @@ def _parse(source: str, *, toml: bool) -> dict[str, Any]:
 def _parse_yaml(source: str) -> object:
     import yaml
 
+    # 16,000 open brackets keep the parser busy for more than a second.
+    if source.count("[") + source.count("{") > MAX_BRACKETS:
+        raise InvalidArgument(f"it has more than {MAX_BRACKETS:,} brackets")
     # Not the faster CSafeLoader: deep nesting overflows its stack, which ends the process.
     try:
         return yaml.safe_load(source)

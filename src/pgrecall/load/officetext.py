@@ -72,7 +72,7 @@ READERS: dict[str, Callable[[OpenFile], Document]] = {
 def _document(
     file: OpenFile,
     text: str,
-    properties: Any,  # noqa: ANN401 - three libraries' own types with the same attributes
+    properties: Any,
     pages: tuple[int, ...] = (),
 ) -> Document:
     author = getattr(properties, "author", None) or getattr(properties, "creator", None)
@@ -102,7 +102,7 @@ def _word_block(item: Paragraph | WordTable) -> str:
     return _ITEM + text if text and (numbered or style.startswith("List")) else text
 
 
-def _slide_blocks(slide: Any) -> Iterator[str]:  # noqa: ANN401 - pptx names no public type
+def _slide_blocks(slide: Any) -> Iterator[str]:
     title = slide.shapes.title
     for shape in slide.shapes:
         if shape.has_text_frame and shape.text_frame.text.strip():

@@ -65,6 +65,8 @@ class OpenFile:
     def read(self) -> bytes:
         """The whole content. Raises UnreadableSource if it is longer than the options allow."""
         self.check_size()
+        if self.size == len(self.head):
+            return self.head
         self.stream.seek(0)
         return self.stream.read(self.options.max_bytes)
 

@@ -91,7 +91,7 @@ class _Utf8Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - the buffer type of RawIOBase
+    def readinto(self, buffer: Any) -> int:
         block = self._rest or self._text.read(16_384).encode("utf-8", "replace")
         count = min(len(block), len(buffer))
         buffer[:count], self._rest = block[:count], block[count:]
@@ -133,7 +133,7 @@ def _csv_rows(file: OpenFile) -> Iterator[Row]:
         text.detach()  # the stream is not the wrapper's to close
 
 
-def _records(reader: Any) -> Iterator[tuple[int, list[str] | str]]:  # noqa: ANN401 - csv names no type
+def _records(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
     """The records that are not blank, each with its first line; or what is wrong with one."""
     line = 1
     while True:

@@ -1,0 +1,52 @@
+# make demo    the demo on the embedded Postgres; needs nothing but Python 3.11 or newer
+# make test    the whole test suite: make test ARGS="-k search", ARGS=--postgres=docker
+# make lint    ruff and mypy
+# make build   wheel and source distribution, in dist/
+# make clean   remove what the others made
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: demo test lint build clean
+
+demo: $(VENV)/installed
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+build: $(VENV)/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# pip runs again only after one of the inputs has changed; the sources are used where they are.
+$(VENV)/installed: $(INPUTS) | $(BIN)/python
+	@echo "installing pgrecall into $(VENV)"
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(INPUTS) | $(BIN)/python
+	@echo "installing pgrecall and its development tools into $(VENV)"
+	@# The first pip that knows dependency groups is 25.1.
+	@$(PIP) install "pip>=25.1"
+	@$(PIP) install --constraint constraints.txt --editable ".[openai,office]" --group dev
+	@touch $@ $(VENV)/installed
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "pgrecall needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)

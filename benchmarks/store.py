@@ -1,0 +1,225 @@
+"""Storage and vector search against bare psycopg, on the same rows and vectors, in one run.
+
+    python benchmarks/store.py [--rows 20000] [--url postgresql://...]
+
+Storage: bare COPY in binary form and CREATE INDEX USING hnsw, into a table of text, metadata and vector,
+and into one with every column and index that pgrecall has; against the write path of an ingestion, from
+chunked and embedded documents to a settled collection. Search: a prepared statement with the same columns
+and the same ef_search, against ``Collection.search(mode="vector")`` with a vector, and with words.
+Medians; the variants take turns, so that a busy machine is fair to all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+import pgrecall
+from pgrecall.chunking import split
+from pgrecall.flow import run
+from pgrecall.store import collections, documents, indexes
+from pgrecall.store.collections import Generation
+from pgrecall.store.documents import Prepared
+from pgrecall.store.session import prepare
+from pgrecall.store.vectors import encode, encode_all
+
+EF_SEARCH = 100
+BARE_COLUMNS = "document_id uuid, ordinal int, content text, metadata jsonb, embedding halfvec(256)"
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Real text that every machine with Python has: its standard library."""
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
+        text = path.read_text("utf-8", "replace").replace("\0", "")
+        if text.strip():
+            yield str(path), text
+
+
+def prepared(rows: int, embedder: pgrecall.Embedder, name: str) -> list[Prepared]:
+    """Documents of about ``rows`` chunks in all, chunked and embedded."""
+    made: list[Prepared] = []
+    count = 0
+    for uri, text in texts():
+        document = pgrecall.Document(uri=uri, text=text, title=Path(uri).name, metadata={"n": count})
+        chunks = split(text, tokenizer=embedder.tokenizer, markup="code", title=document.title)
+        made.append(
+            Prepared(
+                document=document,
+                document_id=documents.document_id(name, document),
+                content_hash=documents.document_hash(document, "code"),
+                markup="code",
+                chunks=chunks,
+                hashes=[documents.chunk_hash(chunk) for chunk in chunks],
+                vectors=encode_all(
+                    embedder.embed_documents([chunk.embedded_text for chunk in chunks])
+                ),
+            )
+        )
+        count += len(chunks)
+        if count >= rows:
+            break
+    return made
+
+
+def grouped(items: list[Prepared], chunks: int = 512) -> Iterator[list[Prepared]]:
+    """As ingestion groups documents into transactions."""
+    group: list[Prepared] = []
+    for item in items:
+        if group and sum(len(p.chunks) for p in group) + len(item.chunks) > chunks:
+            yield group
+            group = []
+        group.append(item)
+    yield group
+
+
+def store_ours(db: pgrecall.Database, items: list[Prepared], generation: Generation) -> float:
+    """Seconds of the write path, settled."""
+    began = time.perf_counter()
+    for group in grouped(items):
+        run(documents.write(generation, group), db._session)
+    written = sum(len(item.chunks) for item in items)
+    run(indexes.settle(generation, written=written), db._session)
+    return time.perf_counter() - began
+
+
+def store_bare(connection: psycopg.Connection[tuple[object, ...]], items: list[Prepared]) -> float:
+    """Seconds of COPY and CREATE INDEX, the least that any program needs."""
+    connection.execute("DROP TABLE IF EXISTS bare")
+    connection.execute(f"CREATE TABLE bare ({BARE_COLUMNS})".encode())
+    began = time.perf_counter()
+    with (
+        connection.transaction(),
+        connection.cursor() as cursor,
+        cursor.copy("COPY bare FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.set_types(("uuid", "int4", "text", "jsonb", "bytea"))
+        for item in items:
+            metadata = Jsonb(dict(item.document.metadata))
+            for chunk, vector in zip(item.chunks, item.vectors, strict=True):
+                row = (item.document_id, chunk.ordinal, chunk.content, metadata, vector)
+                copy.write_row(row)
+    connection.execute("CREATE INDEX ON bare USING hnsw (embedding halfvec_cosine_ops)")
+    connection.execute("ANALYZE bare")
+    return time.perf_counter() - began
+
+
+def store_equal(
+    connection: psycopg.Connection[tuple[object, ...]],
+    items: list[Prepared],
+    generation: Generation,
+) -> float:
+    """As ``store_bare``, with every column and index that a generation's partition has."""
+    connection.execute("DROP TABLE IF EXISTS equal")
+    connection.execute("CREATE TABLE equal (LIKE pgrecall.chunks INCLUDING ALL)")
+    began = time.perf_counter()
+    with (
+        connection.transaction(),
+        connection.cursor() as cursor,
+        cursor.copy(documents.COPY.replace("pgrecall.chunks", "equal").encode()) as copy,
+    ):
+        copy.set_types(documents.COPY_TYPES)
+        for row in documents._rows(generation, items):
+            copy.write_row(row)
+    for definition in indexes.DEFINITIONS.values():
+        connection.execute(
+            sql.SQL("CREATE INDEX ON equal ")
+            + sql.SQL(definition).format(
+                dimensions=sql.Literal(generation.dimensions),
+                operator_class=sql.Identifier("halfvec_cosine_ops"),
+            )
+        )
+    connection.execute("ANALYZE equal")
+    return time.perf_counter() - began
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--queries", type=int, default=1_000)
+    parser.add_argument("--url")
+    arguments = parser.parse_args()
+    embedder = pgrecall.open_embedder("static")
+    with pgrecall.connect(arguments.url) as db:
+        items = prepared(arguments.rows, embedder, "benchmark")
+        rows = sum(len(item.chunks) for item in items)
+        seconds: dict[str, list[float]] = {"bare": [], "equal": [], "pgrecall": []}
+        with psycopg.connect(db.url, autocommit=True) as connection:
+            prepare(connection)
+            for _ in range(arguments.rounds):
+                if "benchmark" in [item.name for item in db.collections()]:
+                    db.drop_collection("benchmark")
+                db.create_collection("benchmark")
+                generation = run(collections.active("benchmark"), db._session)
+                seconds["bare"].append(store_bare(connection, items))
+                seconds["equal"].append(store_equal(connection, items, generation))
+                seconds["pgrecall"].append(store_ours(db, items, generation))
+            print(f"storage of {rows:,} rows x {embedder.dimensions}, HNSW included")
+            report_storage(rows, seconds)
+            search(db, connection, generation, arguments.queries)
+            connection.execute("DROP TABLE bare, equal")
+        db.drop_collection("benchmark")
+
+
+def report_storage(rows: int, seconds: dict[str, list[float]]) -> None:
+    """Rows per second, and ours as a share of the others."""
+    ours = statistics.median(seconds["pgrecall"])
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        print(f"  {name:10} {median:7.2f} s  {rows / median:9,.0f} rows/s  {median / ours:5.2f}")
+
+
+def search(
+    db: pgrecall.Database,
+    connection: psycopg.Connection[tuple[object, ...]],
+    generation: Generation,
+    queries: int,
+) -> None:
+    """Latency of the top 10, in turns."""
+    embedder = pgrecall.open_embedder("static")
+    docs = db.collection("benchmark")
+    questions = [f"{text[100:160]} {n}" for n, (_, text) in zip(range(200), texts(), strict=False)]
+    vectors = [embedder.embed_query(question) for question in questions]
+    statement = sql.SQL(
+        "SELECT content, uri, title, metadata, tenant_id, document_id, ordinal, start_offset,"
+        " end_offset, page, headings, 1 - (embedding::halfvec({n}) <=> %s::halfvec({n}))"
+        " FROM {partition} ORDER BY embedding::halfvec({n}) <=> %s::halfvec({n}) LIMIT 10"
+    ).format(n=sql.Literal(generation.dimensions), partition=generation.partition)
+    text = statement.as_string(connection).encode()
+    connection.execute(f"SET hnsw.ef_search = {EF_SEARCH}".encode())
+    times: dict[str, list[float]] = {"bare": [], "vector": [], "words": []}
+    for n in range(queries):
+        vector, question = vectors[n % len(vectors)], questions[n % len(vectors)]
+        wire = [encode(vector)] * 2
+        bare = connection.execute
+        times["bare"].append(
+            timed(lambda wire=wire: bare(text, wire, prepare=True, binary=True).fetchall())  # type: ignore[misc]
+        )
+        times["vector"].append(timed(lambda v=vector: docs.search(v, k=10, mode="vector")))  # type: ignore[misc]
+        times["words"].append(timed(lambda q=question: docs.search(q, k=10, mode="vector")))  # type: ignore[misc]
+    base = statistics.median(times["bare"])
+    print(f"top 10, ef_search {EF_SEARCH}, {queries} queries each")
+    for name, values in times.items():
+        p50, p95 = np.percentile(values, [50, 95]) * 1e3
+        print(f"  {name:10} p50 {p50:6.2f} ms  p95 {p95:6.2f} ms  {p50 / (base * 1e3):5.2f}")
+
+
+if __name__ == "__main__":
+    main()
