@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from pgrecall import errors
 from pgrecall.chunking import ChunkConfig, split
@@ -37,6 +39,8 @@ LEDGER_BATCH = 64
 CHUNK_BATCH = 512
 #: Characters of text in one such batch, which bounds memory whatever the chunks' size.
 TEXT_BATCH = 8_000_000
+#: Why a document is left out whose uri was already met; which of the two is meant, nobody knows.
+TWICE = "An earlier document of this run has the same uri; give each its own (rows: id_field)."
 #: Batches in a row that may fail to be embedded before the run gives up on the embedder.
 PATIENCE = 3
 
@@ -52,6 +56,7 @@ class Ingestion:
     progress: Progress | None = None
     report: IngestReport = field(default_factory=IngestReport)
     _failing: int = 0
+    _seen: set[int] = field(default_factory=set)
 
     @property
     def chunking(self) -> ChunkConfig:
@@ -66,6 +71,12 @@ class Ingestion:
     def fail(self, uri: str, reason: str) -> None:
         """Count a document that could not be taken in."""
         self.report.failed.append(Failure(uri=uri, reason=reason))
+
+    def meets(self, document_id: UUID) -> bool:
+        """Whether a document is met for the first time in this run."""
+        before = len(self._seen)
+        self._seen.add(document_id.int)
+        return len(self._seen) > before
 
     def embedded(self, failure: errors.EmbeddingError | None) -> None:
         """Lose patience with an embedder that fails batch after batch."""
@@ -95,17 +106,23 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
         if isinstance(item, Failure):
             job.fail(item.uri, item.reason)
             yield from documents.record_failure(job.generation, item)
-        else:
-            prepared = _identified(job.generation, item)
+            continue
+        prepared = _identified(job.generation, item)
+        if job.meets(prepared.document_id):
             found[prepared.key] = prepared
+        else:
+            job.fail(item.uri, TWICE)
     ledger = yield from documents.ledger(list(found))
     changed = []
     for key, prepared in found.items():
-        prepared.known = ledger.get(key) is not None
-        if ledger.get(key) == prepared.content_hash:
-            job.report.unchanged += 1
-        else:
+        stored = ledger.get(key)
+        prepared.known = stored is not None and stored.content_hash is not None
+        if stored is None or stored.content_hash != prepared.content_hash:
             changed.append(prepared)
+            continue
+        job.report.unchanged += 1
+        if stored.error is not None:
+            yield from documents.forget_failure(key)
     job.tell()
     return changed
 
@@ -222,9 +239,11 @@ def ingest(
 ) -> IngestReport:
     """Take the sources in. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
     began = time.perf_counter()
-    embedded = ahead(_embedded(session, job, ahead(_groups(session, job, sources, options))))
-    for group in embedded:
-        run(write(job, group), session)
+    groups = ahead(_groups(session, job, sources, options))
+    # Closed at once if something fails: an exception that is kept would keep the threads too.
+    with closing(ahead(_embedded(session, job, groups))) as embedded:
+        for group in embedded:
+            run(write(job, group), session)
     run(indexes.settle(job.generation, written=job.report.chunks), session)
     job.report.seconds = time.perf_counter() - began
     return job.report
@@ -246,10 +265,11 @@ def _groups(
 
 
 def _embedded(
-    session: Session, job: Ingestion, groups: Iterable[Group]
+    session: Session, job: Ingestion, groups: Generator[Group, None, None]
 ) -> Iterator[list[Prepared]]:
-    for group in groups:
-        yield run(embed(job, group.items), session)
+    with closing(groups):
+        for group in groups:
+            yield run(embed(job, group.items), session)
 
 
 async def ingest_async(
@@ -258,8 +278,9 @@ async def ingest_async(
     """As ``ingest``, awaiting."""
     began = time.perf_counter()
     groups = ahead_async(_groups_async(session, job, sources, options))
-    async for group in ahead_async(_embedded_async(session, job, groups)):
-        await run_async(write(job, group), session)
+    async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
+        async for group in embedded:
+            await run_async(write(job, group), session)
     await run_async(indexes.settle(job.generation, written=job.report.chunks), session)
     job.report.seconds = time.perf_counter() - began
     return job.report
@@ -267,21 +288,23 @@ async def ingest_async(
 
 async def _groups_async(
     session: AsyncSession, job: Ingestion, sources: Sources, options: LoadOptions
-) -> AsyncIterator[Group]:
+) -> AsyncGenerator[Group, None]:
     group = Group()
-    async for batch in ahead_async(from_thread(batched(read(sources, options)))):
-        for item in await run_async(select(job, batch), session):
-            await asyncio.to_thread(chunk, job, item)
-            if not group.takes(item):
-                yield group
-                group = Group()
-            group.add(item)
+    async with aclosing(ahead_async(from_thread(batched(read(sources, options))))) as batches:
+        async for batch in batches:
+            for item in await run_async(select(job, batch), session):
+                await asyncio.to_thread(chunk, job, item)
+                if not group.takes(item):
+                    yield group
+                    group = Group()
+                group.add(item)
     if group.items:
         yield group
 
 
 async def _embedded_async(
-    session: AsyncSession, job: Ingestion, groups: AsyncIterator[Group]
-) -> AsyncIterator[list[Prepared]]:
-    async for group in groups:
-        yield await run_async(embed(job, group.items), session)
+    session: AsyncSession, job: Ingestion, groups: AsyncGenerator[Group, None]
+) -> AsyncGenerator[list[Prepared], None]:
+    async with aclosing(groups):
+        async for group in groups:
+            yield await run_async(embed(job, group.items), session)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import aclosing
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -22,7 +23,7 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
     """The items, produced in a thread, at most ``depth`` of them ahead of the reader.
 
     An error is raised where the items are read. When the reader stops early, so does the thread.
@@ -50,19 +51,24 @@ def _get(buffer: Queue[T | _End]) -> T | _End:
 
 def _fill(items: Iterable[T], buffer: Queue[T | _End], left: Event) -> None:
     end = _End()
+    try:
+        _pour(items, buffer, left)
+    except BaseException as exc:
+        end = _End(exc)
+    _put(buffer, end, left)
+
+
+def _pour(items: Iterable[T], buffer: Queue[T | _End], left: Event) -> None:
     iterator = iter(items)
     try:
         for item in iterator:
             if not _put(buffer, item, left):
                 break
-    except BaseException as exc:
-        end = _End(exc)
     finally:
         # The stages before this one hold threads too; they end with their generators.
         close = getattr(iterator, "close", None)
         if close is not None:
             close()
-        _put(buffer, end, left)
 
 
 def _put(buffer: Queue[T | _End], item: T | _End, left: Event) -> bool:
@@ -73,7 +79,7 @@ def _put(buffer: Queue[T | _End], item: T | _End, left: Event) -> bool:
     return False
 
 
-async def from_thread(items: Iterable[T]) -> AsyncIterator[T]:
+async def from_thread(items: Iterable[T]) -> AsyncGenerator[T, None]:
     """The items of an iterator that reads files or computes, each taken in a worker thread."""
     iterator = iter(items)
     end = _End()
@@ -81,28 +87,34 @@ async def from_thread(items: Iterable[T]) -> AsyncIterator[T]:
         yield item
 
 
-async def ahead_async(items: AsyncIterator[T], depth: int = 1) -> AsyncIterator[T]:
+async def ahead_async(items: AsyncGenerator[T, None], depth: int = 1) -> AsyncGenerator[T, None]:
     """As ``ahead``, with a task instead of a thread."""
     buffer: asyncio.Queue[T | _End] = asyncio.Queue(depth)
-    task = asyncio.create_task(_fill_async(items, buffer))
+    left = asyncio.Event()
+    task = asyncio.create_task(_fill_async(items, buffer, left))
     try:
         while not isinstance(item := await buffer.get(), _End):
             yield item
         if item.error is not None:
             raise item.error
     finally:
+        left.set()
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Unlike awaiting the task, this leaves no doubt whose cancellation is raised.
+        await asyncio.wait([task])
 
 
-async def _fill_async(items: AsyncIterator[T], buffer: asyncio.Queue[T | _End]) -> None:
+async def _fill_async(
+    items: AsyncGenerator[T, None], buffer: asyncio.Queue[T | _End], left: asyncio.Event
+) -> None:
+    end = _End()
     try:
-        async for item in items:
-            await buffer.put(item)
-    except asyncio.CancelledError:
-        raise
+        async with aclosing(items):
+            async for item in items:
+                await buffer.put(item)
     except BaseException as exc:
-        await buffer.put(_End(exc))
-    else:
-        await buffer.put(_End())
+        # A cancellation that the reader did not ask for is an error like others.
+        if left.is_set():
+            raise
+        end = _End(exc)
+    await buffer.put(end)

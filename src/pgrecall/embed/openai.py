@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from threading import Event, Lock
 from typing import Any
 
 import numpy as np
+from tenacity import AsyncRetrying, Retrying
 
 from pgrecall.embed import openai_wire as wire
 from pgrecall.embed.batching import batches
@@ -16,7 +18,7 @@ from pgrecall.embed.checks import check_lengths, checked_query, checked_texts, n
 from pgrecall.embed.gather import in_tasks, in_threads
 from pgrecall.embed.openai_clients import Clients
 from pgrecall.embed.openai_options import OpenAIOptions, endpoint, parsed
-from pgrecall.embed.retry import Attempts, TransientError
+from pgrecall.embed.retry import rules, sleep_unless, time_left
 from pgrecall.errors import EmbeddingError
 from pgrecall.tokens import Tokenizer, open_tokenizer
 from pgrecall.types import FloatArray
@@ -124,39 +126,35 @@ class OpenAIEmbedder:
         return list(batches(charged, max_items=items, max_tokens=budget))
 
     def _embed(self, texts: Sequence[str], first: int | None, stopped: Event) -> FloatArray:
-        attempts = self._attempts(first)
-        embeddings = self._clients.sync.embeddings
-        while True:
-            try:
-                with self._errors():
-                    answer = embeddings.create(**self._request(texts, attempts))
-                return self._accepted(answer, len(texts), first)
-            except TransientError as exc:
-                if stopped.wait(attempts.pause(exc)):
-                    raise
+        until, embeddings = self._until(first), self._clients.sync.embeddings
+
+        def attempt() -> FloatArray:
+            with self._errors():
+                answer = embeddings.create(**self._request(texts, until))
+            return self._accepted(answer, len(texts), first)
+
+        return Retrying(sleep=sleep_unless(stopped), **rules(self._options.backoff, until))(attempt)
 
     async def _embed_async(self, texts: Sequence[str], first: int | None) -> FloatArray:
-        attempts = self._attempts(first)
-        embeddings = self._clients.of_running_loop().embeddings
-        while True:
-            try:
-                with self._errors():
-                    answer = await embeddings.create(**self._request(texts, attempts))
-                return self._accepted(answer, len(texts), first)
-            except TransientError as exc:
-                await asyncio.sleep(attempts.pause(exc))
+        until, embeddings = self._until(first), self._clients.of_running_loop().embeddings
 
-    def _attempts(self, first: int | None) -> Attempts:
+        async def attempt() -> FloatArray:
+            with self._errors():
+                answer = await embeddings.create(**self._request(texts, until))
+            return self._accepted(answer, len(texts), first)
+
+        return await AsyncRetrying(**rules(self._options.backoff, until))(attempt)
+
+    def _until(self, first: int | None) -> float:
         options = self._options
-        deadline = options.query_deadline if first is None else options.deadline
-        return Attempts(options.backoff, timeout=options.timeout, deadline=deadline)
+        return time.monotonic() + (options.query_deadline if first is None else options.deadline)
 
-    def _request(self, texts: Sequence[str], attempts: Attempts) -> dict[str, Any]:
+    def _request(self, texts: Sequence[str], until: float) -> dict[str, Any]:
         request = {
             "model": self.model,
             "input": list(texts),
             "encoding_format": self._options.encoding_format,
-            "timeout": attempts.timeout,
+            "timeout": time_left(until, self._options.timeout),
         }
         if self._options.dimensions is not None and wire.shortens(self.model):
             request["dimensions"] = self._options.dimensions

@@ -1,18 +1,30 @@
-"""When a failed request is sent again: the rules, without the waiting.
+"""When a failed request is sent again: the rules that tenacity follows, in threads and asyncio.
 
 The vendors' own retries are switched off in favour of these: they have no deadline, fixed pauses,
-and cannot be interrupted. The rules are the same for every vendor, threads and asyncio.
+and cannot be interrupted. The rules are the same for every vendor.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
+from threading import Event
+from typing import Any, NoReturn
+
+from tenacity import (
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential,
+    wait_random,
+    wait_random_exponential,
+)
 
 from pgrecall.errors import EmbeddingError
 
@@ -39,42 +51,66 @@ class Backoff:
     first: float = 0.5
     longest: float = 30.0
 
-    def pause(self, attempt: int, retry_after: float | None = None) -> float:
-        """Seconds to wait after that attempt (from 1); never less than retry_after asks for."""
-        longest = min(self.longest, self.first * 2.0 ** (attempt - 1))
-        if not retry_after:  # 0 names no time; taken at its word it would be nine requests at once
-            return longest * random.uniform(0.5, 1.0)
-        # A little more, so that the requests that were refused together do not return together.
-        return retry_after + self.first * random.random()
+    def pause(self, state: RetryCallState) -> float:
+        """Seconds to wait after that attempt; never less than the provider asks for."""
+        asked = _error(state).retry_after
+        if asked:
+            # A little more, so that the requests refused together do not return together.
+            return asked + wait_random(0, self.first)(state)
+        # 0 names no time either; taken at its word it would be nine requests at once.
+        half = {"multiplier": self.first / 2, "max": self.longest / 2}
+        return wait_exponential(**half)(state) + wait_random_exponential(**half)(state)
 
 
-class Attempts:
-    """The attempts at one request: how long each may take, and whether there is another."""
+def rules(backoff: Backoff, until: float) -> dict[str, Any]:
+    """Arguments for Retrying and AsyncRetrying; no attempt begins at ``until`` (monotonic) or after.
 
-    def __init__(self, backoff: Backoff, *, timeout: float, deadline: float) -> None:
-        self._backoff = backoff
-        self._timeout = timeout
-        self._until = time.monotonic() + deadline
-        self._taken = 0
+    What they call may raise TransientError to be called again; the last one becomes the cause of
+    an EmbeddingError.
+    """
+    enough = stop_after_attempt(backoff.attempts)
+    return {
+        "retry": retry_if_exception_type(TransientError),
+        "wait": backoff.pause,
+        "stop": enough | stop_before_delay(until - time.monotonic()),
+        "before_sleep": _log,
+        "retry_error_callback": partial(_give_up, enough),
+    }
 
-    @property
-    def timeout(self) -> float:
-        """Seconds that the attempt which starts now may take; always positive."""
-        return max(0.001, min(self._timeout, self._until - time.monotonic()))
 
-    def pause(self, error: TransientError) -> float:
-        """Seconds to wait before the next attempt; raises EmbeddingError if there is none."""
-        self._taken += 1
-        seconds = self._backoff.pause(self._taken, error.retry_after)
-        if self._taken >= self._backoff.attempts:
-            raise EmbeddingError(f"{error}; gave up after {self._taken} attempts.") from error
-        if time.monotonic() + seconds >= self._until:
-            raise EmbeddingError(
-                f"{error}; gave up, as attempt {self._taken + 1} would begin in {seconds:.0f} s, "
-                "past the deadline."
-            ) from error
-        logger.warning("%s; trying again in %.1f s", error, seconds)
-        return seconds
+def time_left(until: float, longest: float) -> float:
+    """Seconds that an attempt which starts now may take; always positive."""
+    return max(0.001, min(longest, until - time.monotonic()))
+
+
+def sleep_unless(stopped: Event) -> Callable[[float], None]:
+    """A sleep for Retrying that the event ends, and the attempts with it, by an EmbeddingError."""
+
+    def sleep(seconds: float) -> None:
+        if stopped.wait(seconds):
+            raise EmbeddingError("Another request of the same call failed; see its error.")
+
+    return sleep
+
+
+def _error(state: RetryCallState) -> TransientError:
+    error = state.outcome and state.outcome.exception()
+    assert isinstance(error, TransientError)  # the only one that is tried again
+    return error
+
+
+def _log(state: RetryCallState) -> None:
+    logger.warning("%s; trying again in %.1f s", _error(state), state.upcoming_sleep)
+
+
+def _give_up(enough: stop_after_attempt, state: RetryCallState) -> NoReturn:
+    error, taken = _error(state), state.attempt_number
+    if enough(state):
+        raise EmbeddingError(f"{error}; gave up after {taken} attempts.") from error
+    raise EmbeddingError(
+        f"{error}; gave up, as attempt {taken + 1} would begin in {state.upcoming_sleep:.0f} s, "
+        "past the deadline."
+    ) from error
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

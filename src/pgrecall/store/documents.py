@@ -62,16 +62,34 @@ def chunk_hash(chunk: Chunk) -> bytes:
     return hashlib.sha256(chunk.embedded_text.encode("utf-8", "replace")).digest()[:16]
 
 
-def ledger(keys: Sequence[Key]) -> Flow[dict[Key, bytes | None]]:
-    """The content hash of each document that is known; None where only failures are on record."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ledger knows of a document."""
+
+    #: None while only failures are on record.
+    content_hash: bytes | None
+    #: Why the last attempt failed; None if it did not.
+    error: str | None
+
+
+def ledger(keys: Sequence[Key]) -> Flow[dict[Key, Entry]]:
+    """The entries of the documents that are known."""
     rows = yield from fetch(
         """
-        SELECT tenant_id, document_id, content_hash FROM pgrecall.documents
+        SELECT tenant_id, document_id, content_hash, error FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
         """,
         [list({tenant for tenant, _ in keys}), [identity for _, identity in keys]],
     )
-    return {(tenant, identity): content_hash for tenant, identity, content_hash in rows}
+    return {(row[0], row[1]): Entry(row[2], row[3]) for row in rows}
+
+
+def forget_failure(key: Key) -> Flow[None]:
+    """The document was read again, and is as it was."""
+    yield from fetch(
+        "UPDATE pgrecall.documents SET error = NULL WHERE tenant_id = %s AND document_id = %s",
+        list(key),
+    )
 
 
 def stored_vectors(generation: Generation, hashes: Iterable[bytes]) -> Flow[dict[bytes, bytes]]:

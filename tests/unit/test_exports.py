@@ -1,0 +1,43 @@
+"""The public names, and what importing them costs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+
+import pgrecall
+
+#: Needed by some commands or options only; importing pgrecall must not pay for them.
+DEFERRED = ["alembic", "openai", "pydantic", "pypdf", "rich", "sqlalchemy"]
+
+
+def test_all_is_sorted_and_has_no_name_twice() -> None:
+    assert pgrecall.__all__ == sorted(set(pgrecall.__all__))
+
+
+@pytest.mark.parametrize("name", pgrecall.__all__)
+def test_a_public_name_is_there_and_documented(name: str) -> None:
+    assert inspect.getdoc(getattr(pgrecall, name))
+
+
+def test_nothing_else_is_public() -> None:
+    visible = {
+        name
+        for name, value in vars(pgrecall).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert visible - set(pgrecall.__all__) == {"annotations"}
+
+
+def test_the_version_is_a_release_number() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", pgrecall.__version__)
+
+
+def test_importing_is_light_and_silent() -> None:
+    code = f"import sys, pgrecall; sys.exit(' '.join({set(DEFERRED)} & sys.modules.keys()) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,212 @@
+"""Stages that run ahead: order, bounds, errors, and the end of their threads and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgrecall.pipeline import ahead, ahead_async, from_thread
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_stays() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return condition()
+
+
+class Source:
+    """Counts what was taken from it, and knows whether it was closed."""
+
+    def __init__(self, stop: int = 1_000_000) -> None:
+        self.stop = stop
+        self.taken = 0
+        self.closed = False
+
+    def items(self) -> Iterator[int]:
+        try:
+            while self.taken < self.stop:
+                self.taken += 1
+                yield self.taken
+        finally:
+            self.closed = True
+
+    async def items_async(self) -> AsyncGenerator[int, None]:
+        try:
+            while self.taken < self.stop:
+                await asyncio.sleep(0)
+                self.taken += 1
+                yield self.taken
+        finally:
+            self.closed = True
+
+
+def broken_after(count: int) -> Iterator[int]:
+    yield from range(count)
+    raise OSError("gone")
+
+
+async def gather(items: AsyncIterator[int]) -> list[int]:
+    return [item async for item in items]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(), max_size=50),
+    st.integers(min_value=1, max_value=5),
+    st.integers(min_value=1, max_value=3),
+)
+def test_stages_keep_all_items_in_order(items: list[int], depth: int, stages: int) -> None:
+    staged: Iterator[int] = iter(items)
+    for _ in range(stages):
+        staged = ahead(staged, depth)
+    assert list(staged) == items
+
+    async def main() -> list[int]:
+        awaited = from_thread(items)
+        for _ in range(stages):
+            awaited = ahead_async(awaited, depth)
+        return await gather(awaited)
+
+    assert asyncio.run(main()) == items
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_a_stage_is_never_further_ahead_than_allowed(depth: int) -> None:
+    source = Source()
+    with closing(ahead(source.items(), depth)) as stage:
+        for read in range(1, 6):
+            assert next(stage) == read
+            # One more is in the hands of the thread, waiting for a place.
+            time.sleep(0.05)
+            assert source.taken == read + depth + 1
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_an_awaited_stage_is_never_further_ahead_than_allowed(depth: int) -> None:
+    async def main() -> None:
+        source = Source()
+        async with aclosing(ahead_async(source.items_async(), depth)) as stage:
+            for read in range(1, 6):
+                assert await anext(stage) == read
+                await asyncio.sleep(0.01)
+                assert source.taken == read + depth + 1
+
+    asyncio.run(main())
+
+
+def test_an_error_is_raised_at_the_reader_behind_what_came_before() -> None:
+    read = []
+    with pytest.raises(OSError, match="gone"):
+        for item in ahead(ahead(broken_after(3))):
+            read.append(item)
+    assert read == [0, 1, 2]
+
+    async def main() -> list[int]:
+        read = []
+        with pytest.raises(OSError, match="gone"):
+            async for item in ahead_async(ahead_async(from_thread(broken_after(3)))):
+                read.append(item)
+        return read
+
+    assert asyncio.run(main()) == [0, 1, 2]
+
+
+class Uncloseable:
+    """An iterator that fails when it is begun, or when it is closed."""
+
+    def __init__(self, *, beginning: bool) -> None:
+        self.beginning = beginning
+
+    def __iter__(self) -> Iterator[int]:
+        if self.beginning:
+            raise OSError("gone")
+        return self
+
+    def __next__(self) -> int:
+        raise StopIteration
+
+    def close(self) -> None:
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize("beginning", [True, False])
+def test_whatever_fails_in_the_thread_reaches_the_reader(beginning: bool) -> None:
+    with pytest.raises(OSError, match="gone"):
+        list(ahead(Uncloseable(beginning=beginning)))
+
+
+def test_a_reader_that_stops_early_ends_all_stages_before_it() -> None:
+    source = Source()
+    threads = threading.active_count()
+    with closing(ahead(ahead(ahead(source.items())))) as stage:
+        assert next(stage) == 1
+        assert threading.active_count() == threads + 3
+    assert source.closed
+    assert threading.active_count() == threads
+
+
+def test_an_error_of_the_reader_ends_all_stages_before_it() -> None:
+    source = Source()
+    with pytest.raises(ValueError, match="enough") as kept:  # noqa: SIM117 (the error is kept on purpose)
+        with closing(ahead(ahead(source.items()))) as stage:
+            for _ in stage:
+                raise ValueError("enough")
+    assert kept.value.__traceback__ is not None
+    assert source.closed
+
+
+def test_leaving_or_cancelling_an_awaited_stage_ends_all_tasks_before_it() -> None:
+    async def leave(source: Source) -> None:
+        async with aclosing(ahead_async(ahead_async(source.items_async()))) as stage:
+            async for item in stage:
+                if item == 3:
+                    break
+
+    async def wait(source: Source) -> None:
+        async with (
+            asyncio.timeout(0.02),
+            aclosing(ahead_async(ahead_async(source.items_async()))) as stage,
+        ):
+            assert await anext(stage) == 1
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        left, cancelled = Source(), Source()
+        await leave(left)
+        with pytest.raises(TimeoutError):
+            await wait(cancelled)
+        assert left.closed
+        assert cancelled.closed
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_from_inside_a_source_reaches_the_reader() -> None:
+    async def cancelled() -> AsyncGenerator[int, None]:
+        yield 1
+        raise asyncio.CancelledError
+
+    async def main() -> list[int]:
+        read = []
+        with pytest.raises(asyncio.CancelledError):
+            async for item in ahead_async(cancelled()):
+                read.append(item)
+        return read
+
+    assert asyncio.run(asyncio.wait_for(main(), 5)) == [1]
