@@ -75,9 +75,9 @@ def guardian(home: Path) -> psutil.Process:
 def becomes(condition: Callable[[], bool]) -> bool:
     """Wait up to 20 s for a condition; whether it came true."""
     deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
+    while not (true := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return condition()
+    return true
 
 
 def answer(url: str, query: str = "SELECT 'it works'") -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -79,6 +79,7 @@ class CarelessEmbedder(TinyEmbedder):
         return vectors
 
 
+@cache
 def _vector(word: str, dimensions: int) -> FloatArray:
     generator = np.random.default_rng(zlib.crc32(word.encode("utf-8", "replace")))
     return generator.standard_normal(dimensions, dtype=np.float32)

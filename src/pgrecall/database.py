@@ -20,7 +20,7 @@ from pgrecall.retrieve import Target
 from pgrecall.store import collections, migrate
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.embedded import EmbeddedServer
-from pgrecall.store.session import AsyncSession, Row, Session, prepare
+from pgrecall.store.session import AsyncSession, Row, Session, check, check_async, prepare
 
 
 class _Opened:
@@ -144,7 +144,7 @@ class Database:
     def __init__(self, opened: _Opened) -> None:
         self._opened = opened
         pool: ConnectionPool[Connection[Row]] = ConnectionPool(
-            **opened.pool_options, configure=prepare
+            **opened.pool_options, configure=prepare, check=check
         )
         pool.open()
         self._session = Session(pool)
@@ -214,7 +214,7 @@ class AsyncDatabase:
         # Only the start of the embedded server blocks; it is a matter of processes, not of waiting.
         self._opened = await asyncio.to_thread(_Opened, *self._arguments)
         pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
-            **self._opened.pool_options, configure=_prepare_async
+            **self._opened.pool_options, configure=_prepare_async, check=check_async
         )
         await pool.open()
         self._session = AsyncSession(pool)

@@ -173,10 +173,44 @@ class Group:
 
 
 def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
-    """Give every chunk its vector: a stored one where the text is known, else a new one.
+    """Give every chunk of the group its vector.
 
-    Returns the group, or [] if the embedder failed: its documents keep their old versions.
+    Returns the documents that are complete. Those that the embedder refuses are reported, and keep
+    their old versions. Raises EmbeddingError when group after group fails.
     """
+    failure = yield from _embed(job, group)
+    done = list(group) if failure is None else (yield from _one_by_one(job, group, failure))
+    # A text that is refused says nothing about the embedder.
+    job.embedded(None if done or isinstance(failure, errors.InvalidArgument) else failure)
+    return done
+
+
+Refusal = errors.EmbeddingError | errors.InvalidArgument
+
+
+def _one_by_one(
+    job: Ingestion, group: Sequence[Prepared], failure: Refusal
+) -> Flow[list[Prepared]]:
+    """Find out which documents the embedder refuses.
+
+    One that fails for the first few is down, and is not asked for the rest.
+    """
+    done: list[Prepared] = []
+    fails = 0
+    for item in group:
+        asked = len(group) > 1 and fails < PATIENCE
+        refusal = (yield from _embed(job, [item])) if asked else failure
+        if refusal is None:
+            done.append(item)
+            continue
+        yield from give_up(job, [item], str(refusal))
+        if isinstance(refusal, errors.EmbeddingError) and not done:
+            fails += 1
+    return done
+
+
+def _embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
+    """Vectors for documents: stored ones where the text is known, else new ones, or why there are none."""
     texts = {
         key: piece for item in group for key, piece in zip(item.hashes, item.chunks, strict=True)
     }
@@ -190,15 +224,12 @@ def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     except errors.CredentialsMissing:
         raise
     except (errors.EmbeddingError, errors.InvalidArgument) as exc:
-        yield from give_up(job, group, str(exc))
-        job.embedded(exc if isinstance(exc, errors.EmbeddingError) else None)
-        return []
-    job.embedded(None)
+        return exc
     for item in group:
         item.vectors = [vectors[key] for key in item.hashes]
     job.report.embedded += len(missing)
     job.report.tokens += sum(texts[key].tokens for key in missing)
-    return list(group)
+    return None
 
 
 def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
@@ -207,7 +238,7 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
         yield from documents.write(job.generation, group)
     except errors.DatabaseUnavailable:
         raise
-    except errors.DatabaseError as exc:
+    except (errors.DatabaseError, errors.InvalidArgument) as exc:
         if len(group) == 1:
             yield from give_up(job, group, str(exc))
             return

@@ -14,7 +14,6 @@ import psutil
 import psycopg
 import pytest
 import sqlalchemy
-from tests.embedded_users import answer, becomes, processes, users_of
 
 from pgrecall.store.embedded import (
     EmbeddedServer,
@@ -24,6 +23,7 @@ from pgrecall.store.embedded import (
     status,
     stop,
 )
+from tests.embedded_users import answer, becomes, processes, users_of
 
 
 @pytest.fixture

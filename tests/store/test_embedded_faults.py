@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from tests.embedded_users import answer, becomes, guardian, processes, users_of
 
 from pgrecall.errors import EmbeddedServerError
 from pgrecall.store.embedded import EmbeddedServer, psql_command, status, stop
+from tests.embedded_users import answer, becomes, guardian, processes, users_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can arrange this")
 
@@ -43,7 +43,11 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        unmount = ["umount", str(folder)]
+        # The guardian holds the log until a moment after Postgres has gone.
+        assert becomes(
+            lambda: not subprocess.run(unmount, capture_output=True, check=False).returncode
+        )
 
 
 @pytest.fixture
@@ -129,6 +133,7 @@ def test_backends_that_outlive_their_postmaster_do_not_prevent_a_start(home: Pat
         busy = psutil.Process(connection.info.backend_pid)
         busy.suspend()  # like a long computation: it does not notice that its parent has gone
         postmaster.kill()
+        postmaster.wait(10)
         with EmbeddedServer.start(home) as again:
             assert answer(again.url)
             assert busy.pid not in processes(home)
@@ -226,13 +231,28 @@ def test_a_read_only_disk(tmp_path: Path) -> None:
         assert not status(disk).running
 
 
-@pytest.mark.parametrize("size", ["64k", "10m", "50m"])
+@pytest.mark.parametrize("size", ["64k", "10m"])
 def test_a_full_disk(tmp_path: Path, size: str) -> None:
-    """Full at the first file, during initdb, and when the server starts."""
+    """Full at the first file, and during initdb."""
     with small_disk(tmp_path / "disk", f"size={size}") as disk:
         with refused("is full", "free some space"):
             EmbeddedServer.start(disk)
         assert becomes(lambda: processes(disk) == [])
+
+
+def test_a_disk_that_is_full_at_a_later_start(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "size=100m") as disk:
+        with EmbeddedServer.start(disk):
+            pass
+        with (disk / "ballast").open("wb") as ballast, suppress(OSError):
+            while True:
+                ballast.write(bytes(65536))
+                ballast.flush()
+        with refused("is full", "free some space"):
+            EmbeddedServer.start(disk)
+        (disk / "ballast").unlink()
+        with EmbeddedServer.start(disk) as server:
+            assert answer(server.url)
 
 
 @as_root

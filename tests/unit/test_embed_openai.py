@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,6 @@ from typing import Any
 import certifi
 import numpy as np
 import pytest
-from tests.openai_server import OTHER_DIMENSIONS, Data, Fault, OpenAIServer, vector
 
 from pgrecall.embed.openai import OpenAIEmbedder
 from pgrecall.embed.openai_options import OpenAIOptions
@@ -23,10 +23,14 @@ from pgrecall.embed.registry import open_embedder
 from pgrecall.embed.retry import Backoff
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument
 from pgrecall.types import FloatArray
+from tests.openai_server import OTHER_DIMENSIONS, Data, Fault, OpenAIServer, vector
 
 SMALL = "text-embedding-3-small"
 KEY = "sk-secret-0123456789"
-QUICK = Backoff(attempts=4, first=0.01, longest=0.05)
+QUICK = Backoff(attempts=4, first=0.001, longest=0.005)
+#: 522 tokens that the service estimates as 7,930: 37 of them fill a request, as 2,048 short texts do.
+RULED = ("-" * 60 + " ") * 520
+PER_REQUEST = 37
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +171,7 @@ def test_an_unknown_model_tells_its_dimensions_by_any_answer(
 def test_many_texts_are_cut_by_count_and_sent_side_by_side(
     server: OpenAIServer, awaited: bool
 ) -> None:
-    server.faults += [Fault(delay=0.3), Fault(delay=0.2), Fault(delay=0.1)]
+    server.faults += [Fault(delay=0.2), Fault(delay=0.1), Fault(delay=0.05)]
     texts = [f"{n}" for n in range(2 * 2048 + 3)]
 
     with small(server, f"{SMALL}@8") as embedder:
@@ -183,15 +187,16 @@ def test_many_texts_are_cut_by_count_and_sent_side_by_side(
 def test_many_tokens_are_cut_by_what_the_service_counts(server: OpenAIServer) -> None:
     text = "refund policy " * 2_000  # 4,000 tokens; 28,000 bytes, which are estimated as 7,000
     with small(server) as embedder:
-        embedder.embed_documents([text] * 100)
+        embedder.embed_documents([text] * 50)
     sizes = [len(request.body["input"]) for request in server.requests]
-    assert sorted(sizes) == [16, 42, 42]  # 42 x 7,000 = 294,000 of 300,000
+    assert sorted(sizes) == [8, 42]  # 42 x 7,000 = 294,000 of 300,000
 
 
 def test_concurrency_is_limited(server: OpenAIServer, awaited: bool) -> None:
     server.faults += [Fault(delay=0.05)] * 5
     with small(server, f"{SMALL}@8", concurrency=2) as embedder:
-        Opened(embedder, awaited=awaited).documents(["a"] * (4 * 2048 + 1))
+        Opened(embedder, awaited=awaited).documents([RULED] * (4 * PER_REQUEST + 1))
+    assert len(server.requests) == 5
     assert server.most_at_once == 2
 
 
@@ -256,17 +261,19 @@ def test_a_slow_answer_is_tried_again(server: OpenAIServer, awaited: bool) -> No
 
 
 def test_retry_after_in_seconds_is_kept(opened: Opened, server: OpenAIServer) -> None:
-    server.faults.append(Fault(status=429, headers={"Retry-After": "0.5"}))
+    server.faults.append(Fault(status=429, headers={"Retry-After": "0.2"}))
     opened.query("a")
-    assert 0.5 <= pause(server) < 5
+    assert 0.2 <= pause(server) < 5
 
 
 def test_retry_after_as_a_date_is_kept(server: OpenAIServer) -> None:
-    date = formatdate(time.time() + 2, usegmt=True)  # whole seconds: 1 to 2 from now
-    server.faults.append(Fault(status=503, headers={"Retry-After": date}))
+    named = math.ceil(time.time() + 0.3)  # a date has whole seconds
+    fault = Fault(status=503, headers={"Retry-After": formatdate(named, usegmt=True)})
+    server.faults.append(fault)
     with small(server) as embedder:
         embedder.embed_query("a")
-    assert 0.8 <= pause(server) < 5
+    assert len(server.requests) == 2
+    assert named <= time.time() < named + 5
 
 
 def pause(server: OpenAIServer) -> float:
@@ -423,8 +430,8 @@ def test_positions_are_those_of_the_call_not_of_the_request(
         return [data[0] | {"embedding": [0.0] * 1536}, *data[1:]] if len(data) == 3 else data
 
     server.faults += [Fault(spoil=spoil)] * 2
-    with pytest.raises(EmbeddingError, match="Text 2048 was"):
-        opened.documents(["a"] * 2051)
+    with pytest.raises(EmbeddingError, match=f"Text {PER_REQUEST} was"):
+        opened.documents([RULED] * (PER_REQUEST + 3))
 
 
 def test_one_failure_ends_the_call_and_its_other_requests(
@@ -440,7 +447,7 @@ def test_one_failure_ends_the_call_and_its_other_requests(
         small(server, concurrency=2) as embedder,
         pytest.raises(EmbeddingError, match=r"\(400\)"),
     ):
-        Opened(embedder, awaited=awaited).documents(["a"] * (9 * 2048))
+        Opened(embedder, awaited=awaited).documents([RULED] * (9 * PER_REQUEST))
     assert time.monotonic() - started < 5
     assert len(server.requests) < 5  # of nine
 
@@ -450,7 +457,9 @@ def test_cancelling_ends_the_requests(server: OpenAIServer) -> None:
 
     async def run() -> None:
         async with small(server) as embedder:
-            call = asyncio.create_task(embedder.embed_documents_async(["a"] * 5000))
+            call = asyncio.create_task(
+                embedder.embed_documents_async([RULED] * (2 * PER_REQUEST + 1))
+            )
             while len(server.requests) < 3:
                 await asyncio.sleep(0.01)
             call.cancel()

@@ -66,7 +66,7 @@ def nothing() -> Flow[int]:
 
 def test_results_come_back_and_flows_nest() -> None:
     def sum_of_two() -> Flow[int]:
-        return (yield from ask("a")) + (yield from ask("b"))
+        return int((yield from ask("a")) + (yield from ask("b")))
 
     def nested() -> Flow[list[int]]:
         return [(yield from sum_of_two()), (yield from nothing())]

@@ -60,8 +60,14 @@ def broken_after(count: int) -> Iterator[int]:
     raise OSError("gone")
 
 
-async def gather(items: AsyncIterator[int]) -> list[int]:
-    return [item async for item in items]
+def move(items: Iterator[int], target: list[int]) -> None:
+    for item in items:
+        target.append(item)
+
+
+async def move_async(items: AsyncIterator[int], target: list[int]) -> None:
+    async for item in items:
+        target.append(item)
 
 
 @settings(max_examples=30, deadline=None)
@@ -80,7 +86,7 @@ def test_stages_keep_all_items_in_order(items: list[int], depth: int, stages: in
         awaited = from_thread(items)
         for _ in range(stages):
             awaited = ahead_async(awaited, depth)
-        return await gather(awaited)
+        return [item async for item in awaited]
 
     assert asyncio.run(main()) == items
 
@@ -110,20 +116,19 @@ def test_an_awaited_stage_is_never_further_ahead_than_allowed(depth: int) -> Non
 
 
 def test_an_error_is_raised_at_the_reader_behind_what_came_before() -> None:
-    read = []
+    read: list[int] = []
     with pytest.raises(OSError, match="gone"):
-        for item in ahead(ahead(broken_after(3))):
-            read.append(item)
+        move(ahead(ahead(broken_after(3))), read)
     assert read == [0, 1, 2]
 
-    async def main() -> list[int]:
-        read = []
-        with pytest.raises(OSError, match="gone"):
-            async for item in ahead_async(ahead_async(from_thread(broken_after(3)))):
-                read.append(item)
-        return read
+    awaited: list[int] = []
 
-    assert asyncio.run(main()) == [0, 1, 2]
+    async def main() -> None:
+        await move_async(ahead_async(ahead_async(from_thread(broken_after(3)))), awaited)
+
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(main())
+    assert awaited == [0, 1, 2]
 
 
 class Uncloseable:
@@ -162,10 +167,14 @@ def test_a_reader_that_stops_early_ends_all_stages_before_it() -> None:
 
 def test_an_error_of_the_reader_ends_all_stages_before_it() -> None:
     source = Source()
-    with pytest.raises(ValueError, match="enough") as kept:  # noqa: SIM117 (the error is kept on purpose)
+
+    def read() -> None:
         with closing(ahead(ahead(source.items()))) as stage:
-            for _ in stage:
-                raise ValueError("enough")
+            raise ValueError(f"{next(stage)} is enough")
+
+    with pytest.raises(ValueError, match="1 is enough") as kept:
+        read()
+    # An exception that is kept keeps the frames that it went through.
     assert kept.value.__traceback__ is not None
     assert source.closed
 
@@ -202,11 +211,11 @@ def test_a_cancellation_from_inside_a_source_reaches_the_reader() -> None:
         yield 1
         raise asyncio.CancelledError
 
-    async def main() -> list[int]:
-        read = []
-        with pytest.raises(asyncio.CancelledError):
-            async for item in ahead_async(cancelled()):
-                read.append(item)
-        return read
+    read: list[int] = []
 
-    assert asyncio.run(asyncio.wait_for(main(), 5)) == [1]
+    async def main() -> None:
+        await asyncio.wait_for(move_async(ahead_async(cancelled()), read), 5)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert read == [1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -66,18 +66,19 @@ def _open_static(_: str, options: Mapping[str, object]) -> Embedder:
 
 
 def _open_openai(model: str, options: Mapping[str, object]) -> Embedder:
-    embedder: Embedder = _vendor("pgrecall.embed.openai", "openai").open_openai(model, options)
+    vendor = _vendor("pgrecall.embed.openai", extra="openai", packages=("openai", "tenacity"))
+    embedder: Embedder = vendor.open_openai(model, options)
     return embedder
 
 
-def _vendor(module: str, package: str) -> Any:
-    """Import the module that speaks to a vendor; raises MissingExtra if its package is absent."""
+def _vendor(module: str, *, extra: str, packages: Collection[str]) -> Any:
+    """Import the module that speaks to a vendor; raises MissingExtra if a package is absent."""
     try:
         return import_module(module)
     except ModuleNotFoundError as exc:
-        if exc.name != package:
+        if exc.name not in packages:
             raise
-        raise MissingExtra(f"The embedder {package}:", package) from exc
+        raise MissingExtra(f"The embedder {extra}:", extra) from exc
 
 
 #: Vendor -> how its names are written, and what opens one. Each imports its module only when asked.

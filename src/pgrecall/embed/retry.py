@@ -12,19 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import partial
 from threading import Event
 from typing import Any, NoReturn
 
-from tenacity import (
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_exponential,
-    wait_random,
-    wait_random_exponential,
-)
+import tenacity
+from tenacity import RetryCallState
 
 from pgrecall.errors import EmbeddingError
 
@@ -53,28 +45,33 @@ class Backoff:
 
     def pause(self, state: RetryCallState) -> float:
         """Seconds to wait after that attempt; never less than the provider asks for."""
-        asked = _error(state).retry_after
-        if asked:
+        if asked := _error(state).retry_after:
             # A little more, so that the requests refused together do not return together.
-            return asked + wait_random(0, self.first)(state)
-        # 0 names no time either; taken at its word it would be nine requests at once.
-        half = {"multiplier": self.first / 2, "max": self.longest / 2}
-        return wait_exponential(**half)(state) + wait_random_exponential(**half)(state)
+            return asked + tenacity.wait_random(0, self.first)(state)
+        # A retry_after of 0 names no time; taken at its word it would be nine requests at once.
+        half = tenacity.wait_exponential(self.first / 2, self.longest / 2)
+        return half(state) + tenacity.wait_random(0, half(state))(state)
 
 
 def rules(backoff: Backoff, until: float) -> dict[str, Any]:
-    """Arguments for Retrying and AsyncRetrying; no attempt begins at ``until`` (monotonic) or after.
+    """Arguments for Retrying and AsyncRetrying: a TransientError is tried again.
 
-    What they call may raise TransientError to be called again; the last one becomes the cause of
-    an EmbeddingError.
+    No attempt begins at ``until`` (time.monotonic) or later. The end is an EmbeddingError.
     """
-    enough = stop_after_attempt(backoff.attempts)
+    enough = tenacity.stop_after_attempt(backoff.attempts)
+
+    def give_up(state: RetryCallState) -> NoReturn:
+        error, taken, pause = _error(state), state.attempt_number, state.upcoming_sleep
+        late = f", as attempt {taken + 1} would begin in {pause:.0f} s, past the deadline"
+        why = f" after {taken} attempts" if enough(state) else late
+        raise EmbeddingError(f"{error}; gave up{why}.") from error
+
     return {
-        "retry": retry_if_exception_type(TransientError),
+        "retry": tenacity.retry_if_exception_type(TransientError),
         "wait": backoff.pause,
-        "stop": enough | stop_before_delay(until - time.monotonic()),
+        "stop": enough | tenacity.stop_before_delay(until - time.monotonic()),
         "before_sleep": _log,
-        "retry_error_callback": partial(_give_up, enough),
+        "retry_error_callback": give_up,
     }
 
 
@@ -84,7 +81,7 @@ def time_left(until: float, longest: float) -> float:
 
 
 def sleep_unless(stopped: Event) -> Callable[[float], None]:
-    """A sleep for Retrying that the event ends, and the attempts with it, by an EmbeddingError."""
+    """A sleep for Retrying that the event ends, and the attempts with it."""
 
     def sleep(seconds: float) -> None:
         if stopped.wait(seconds):
@@ -95,22 +92,12 @@ def sleep_unless(stopped: Event) -> Callable[[float], None]:
 
 def _error(state: RetryCallState) -> TransientError:
     error = state.outcome and state.outcome.exception()
-    assert isinstance(error, TransientError)  # the only one that is tried again
+    assert isinstance(error, TransientError)  # no other is tried again
     return error
 
 
 def _log(state: RetryCallState) -> None:
     logger.warning("%s; trying again in %.1f s", _error(state), state.upcoming_sleep)
-
-
-def _give_up(enough: stop_after_attempt, state: RetryCallState) -> NoReturn:
-    error, taken = _error(state), state.attempt_number
-    if enough(state):
-        raise EmbeddingError(f"{error}; gave up after {taken} attempts.") from error
-    raise EmbeddingError(
-        f"{error}; gave up, as attempt {taken + 1} would begin in {state.upcoming_sleep:.0f} s, "
-        "past the deadline."
-    ) from error
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pgrecall.embed.base import Embedder, can_await
+from pgrecall.errors import EmbeddingError
 from pgrecall.flow import Flow
 from pgrecall.types import FloatArray
 
@@ -54,6 +57,17 @@ def embed_query(embedder: Embedder, text: str) -> Flow[FloatArray]:
 
 
 def embed_documents(embedder: Embedder, texts: Sequence[str]) -> Flow[FloatArray]:
-    """The embeddings of passages: shape (len(texts), dimensions)."""
-    vectors: FloatArray = yield EmbedDocuments(embedder, texts)
+    """The embeddings of passages: shape (len(texts), dimensions).
+
+    Raises EmbeddingError if an embedder of somebody's own answers in another shape.
+    """
+    shape = len(texts), embedder.dimensions
+    if not texts:
+        return np.empty(shape, dtype=np.float32)
+    vectors: FloatArray = np.asarray((yield EmbedDocuments(embedder, texts)), dtype=np.float32)
+    if vectors.shape != shape:
+        raise EmbeddingError(
+            f"{embedder.name} answered with the shape {vectors.shape} where {shape} was asked for; "
+            "embed_documents returns one row for each text."
+        )
     return vectors

@@ -92,7 +92,20 @@ def create(name: str, new: NewGeneration, *, defaults: Mapping[str, Any]) -> Flo
             f"{new.embedder} makes {new.dimensions} dimensions, and the index takes at most "
             f"{MAXIMUM_DIMENSIONS}: ask the model for fewer (NAME@DIMENSIONS)."
         )
+    yield from _check_language(str(defaults.get("language", "english")))
     return (yield from transaction(_create(name, new, defaults)))
+
+
+def _check_language(language: str) -> Flow[None]:
+    try:
+        yield from fetch("SELECT %s::text::regconfig", [language])
+    except errors.DatabaseUnavailable:
+        raise
+    except errors.DatabaseError as exc:
+        raise errors.InvalidArgument(
+            f'Postgres has no text search configuration "{language}" for the language of a '
+            'collection; there is "simple" for those that it does not know.'
+        ) from exc
 
 
 def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[Generation]:

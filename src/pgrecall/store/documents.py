@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 from psycopg.types.json import Jsonb
 
+from pgrecall.errors import CollectionNotFound
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import Row, copy_rows, fetch, fetch_binary, transaction
@@ -118,6 +119,13 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     # A crash may lose the last moments of an ingestion, never half a document, and the next run
     # finds what is missing; ``indexes.settle`` ends with a commit that waits for the disk.
     yield from fetch("SET LOCAL synchronous_commit = off")
+    # Before any other lock, so that dropping the collection waits for the writers, or they for it.
+    here = yield from fetch(
+        "SELECT true FROM pgrecall.collections WHERE collection_id = %s FOR KEY SHARE",
+        [generation.collection_id],
+    )
+    if not here:
+        raise CollectionNotFound("The collection was dropped meanwhile.")
     yield from fetch(UPSERT, _columns(generation, batch))
     yield from fetch(
         """

@@ -89,6 +89,8 @@ def _count_words(generation: Generation) -> Flow[None]:
     behind their frequencies stand the smallest and the largest of them.
     """
     here = [generation.generation_id]
+    # Two that settle at once would insert the same words.
+    yield from fetch("SELECT pg_advisory_xact_lock(hashtext('pgrecall.lexemes'), %s)", here)
     yield from fetch("DELETE FROM pgrecall.lexemes WHERE generation_id = %s", here)
     yield from fetch(
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -26,6 +27,8 @@ SELECT (SELECT extversion FROM pg_extension WHERE extname = 'vector'),
        to_regclass('pgrecall.alembic_version') IS NOT NULL
 """
 REVISION = "SELECT version_num FROM pgrecall.alembic_version"
+#: Alembic keeps what it is doing in globals: one migration at a time in a process.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -48,7 +51,8 @@ def offline_sql(revision: str = "head") -> str:
     from alembic import command
 
     output = io.StringIO()
-    command.upgrade(_config(output), revision, sql=True)
+    with _ONE_AT_A_TIME:
+        command.upgrade(_config(output), revision, sql=True)
     return output.getvalue()
 
 
@@ -123,6 +127,9 @@ def _prepare_extension(url: str) -> None:
         version, available, _ = row
         if version is None and available is not None:
             try:
+                # IF NOT EXISTS alone fails for one of two that run at once; the lock ends with
+                # the connection.
+                connection.execute("SELECT pg_advisory_lock(hashtext('pgrecall.migrate'))")
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             except psycopg.errors.InsufficientPrivilege as exc:
                 raise errors.ExtensionMissing from exc
@@ -132,11 +139,20 @@ def _prepare_extension(url: str) -> None:
 
 @contextmanager
 def unavailable() -> Iterator[None]:
-    """Turn a failed connection into DatabaseUnavailable, with the server's own words."""
+    """Turn a failed connection into DatabaseUnavailable, with the server's own words.
+
+    Raises InvalidArgument for what libpq cannot read as an address.
+    """
     import psycopg
 
     try:
         yield
+    except psycopg.ProgrammingError as exc:
+        if exc.sqlstate is not None:
+            raise
+        raise errors.InvalidArgument(
+            "That is no database URL: write postgresql://user:password@host:5432/database."
+        ) from exc
     except psycopg.OperationalError as exc:
         reason = str(exc).strip().splitlines()[-1]
         raise errors.DatabaseUnavailable(
@@ -148,15 +164,20 @@ def unavailable() -> Iterator[None]:
 def _alembic(command_name: str, url: str, revision: str) -> None:
     import psycopg
     from alembic import command
+    from sqlalchemy.exc import DBAPIError
+
+    from pgrecall.store.session import translated
 
     config = _config(io.StringIO())
     try:
-        with engine_for(url).connect() as connection:
+        with _ONE_AT_A_TIME, engine_for(url).connect() as connection:
             config.attributes["connection"] = connection
             getattr(command, command_name)(config, revision)
             connection.commit()
-    except psycopg.OperationalError as exc:
-        raise errors.DatabaseUnavailable from exc
+    except DBAPIError as exc:
+        if isinstance(exc.orig, psycopg.Error):
+            raise translated(exc.orig) from exc
+        raise
 
 
 def _config(output: io.StringIO) -> Config:

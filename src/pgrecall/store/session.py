@@ -6,6 +6,7 @@ autocommit mode: a statement of its own costs one round trip, and a transaction 
 
 from __future__ import annotations
 
+import selectors
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.sql import SQL, Composed
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTimeout
 
 from pgrecall import errors
 from pgrecall.flow import Flow, Step, run, run_async
@@ -33,6 +34,9 @@ RAISED: dict[str, type[errors.PgrecallError]] = {
     "PR003": errors.FilterError,
     "PR004": errors.InvalidArgument,
 }
+
+#: SQLSTATEs of a server that shuts down or starts up, or of a broken line.
+LOST = ("57P01", "57P02", "57P03", "08")
 
 
 class HalfvecDumper(Dumper):
@@ -77,11 +81,15 @@ class CopyRows:
 
     def perform(self, session: Session) -> None:
         """Blocking."""
-        with session.connection() as connection, _translated():
-            with connection.cursor() as cursor, cursor.copy(self.statement) as copy:
-                copy.set_types(self.types)
-                for row in self.rows:
-                    copy.write_row(row)
+        with (
+            session.connection() as connection,
+            _translated(),
+            connection.cursor() as cursor,
+            cursor.copy(self.statement) as copy,
+        ):
+            copy.set_types(self.types)
+            for row in self.rows:
+                copy.write_row(row)
 
     async def perform_async(self, session: AsyncSession) -> None:
         """Awaiting."""
@@ -146,8 +154,8 @@ class Session:
         """A connection for one step."""
         try:
             connection = self._pool.getconn()
-        except PoolTimeout as exc:
-            raise errors.DatabaseUnavailable from exc
+        except (PoolTimeout, PoolClosed) as exc:
+            raise translated(exc) from exc
         # Not pool.connection(): that opens a transaction block's worth of commit and rollback,
         # which autocommit connections do not need.
         try:
@@ -183,8 +191,8 @@ class AsyncSession:
         """A connection for one step."""
         try:
             connection = await self._pool.getconn()
-        except PoolTimeout as exc:
-            raise errors.DatabaseUnavailable from exc
+        except (PoolTimeout, PoolClosed) as exc:
+            raise translated(exc) from exc
         try:
             yield connection
         finally:
@@ -212,6 +220,25 @@ def prepare(connection: Connection[Row] | AsyncConnection[Row]) -> None:
     connection.adapters.register_dumper(Halfvec, HalfvecDumper)
 
 
+def check(connection: Connection[Row]) -> None:
+    """Raise, so that the pool takes another, if the server closed a connection that lay idle."""
+    if _has_news(connection):
+        ConnectionPool.check_connection(connection)
+
+
+async def check_async(connection: AsyncConnection[Row]) -> None:
+    """As ``check``, awaiting."""
+    if _has_news(connection):
+        await AsyncConnectionPool.check_connection(connection)
+
+
+def _has_news(connection: Connection[Row] | AsyncConnection[Row]) -> bool:
+    """Whether something arrived that nobody asked for. Costs no round trip, unlike asking the server."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """Driver errors as ours, each with the driver's as its cause."""
@@ -219,16 +246,27 @@ def _translated() -> Iterator[None]:
         yield
     except psycopg.Error as exc:
         raise translated(exc) from exc
+    except UnicodeEncodeError as exc:
+        raise errors.InvalidArgument(
+            "A text holds half of a surrogate pair, which is no valid Unicode; remove it."
+        ) from exc
 
 
 def translated(exc: psycopg.Error) -> errors.PgrecallError:
     """The error of ours for one of the driver's."""
     message = exc.diag.message_primary or str(exc).strip() or type(exc).__name__
-    own = RAISED.get(exc.sqlstate or "")
-    if own is not None:
-        return own(message[:1].upper() + message[1:])
+    state = exc.sqlstate or ""
+    if state in RAISED:
+        return RAISED[state](message[:1].upper() + message[1:])
+    if isinstance(exc, psycopg.errors.UndefinedTable) and "chunks_g" in message:
+        return errors.CollectionNotFound("The collection was dropped meanwhile.")
     if isinstance(exc, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
         return errors.SchemaMissing()
-    if isinstance(exc, psycopg.OperationalError) and not exc.sqlstate:
+    if isinstance(exc, psycopg.DataError) and not state:
+        return errors.InvalidArgument(f"A value cannot be sent to Postgres: {message}.")
+    if isinstance(exc, PoolTimeout):
+        return errors.DatabaseUnavailable()
+    lost = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError) and not state
+    if lost or state.startswith(LOST):
         return errors.DatabaseUnavailable(f"The connection to Postgres was lost ({message}).")
     return errors.DatabaseError(f"Postgres refused: {message}")

@@ -106,7 +106,8 @@ class WordTokenizer:
         try:
             return [b"".join(map(cache.__getitem__, line)) for line in words]
         except KeyError:
-            self._learn(cache, set().union(*words) - cache.keys())
+            # Not a difference of sets: that would walk through the whole cache.
+            self._learn(cache, [word for word in set().union(*words) if word not in cache])
         return [b"".join(map(cache.__getitem__, line)) for line in words]
 
     def _learn(self, cache: dict[str, bytes], unseen: Iterable[str]) -> None:

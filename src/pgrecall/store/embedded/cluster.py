@@ -119,7 +119,7 @@ def complaint(home: Home, what: str, output: str) -> str:
     if "No space left on device" in output or "Disk quota exceeded" in output:
         return no_space(home)
     lines = output.splitlines() or ["it said nothing"]
-    reason = next((line for line in reversed(lines) if _BAD.search(line)), lines[-1])
+    reason = next((line for line in lines if _BAD.search(line)), lines[-1])
     reason = _BAD.split(reason)[-1].strip()
     return f"The embedded Postgres cannot run, {what}: {reason} (its log is {home.log})."
 

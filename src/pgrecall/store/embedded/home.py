@@ -133,16 +133,17 @@ def no_space(home: Home) -> str:
 
 
 def socket_folder(home: Home) -> Path:
-    """Where the socket goes: the data folder, or a short folder if that path is too long for one.
+    """Where the socket goes: the data folder, or a short one if its path cannot be a socket's.
 
-    The limit is the kernel's ``sun_path``: 108 bytes on Linux, 104 on macOS, with the closing zero.
+    It cannot if it is too long for the kernel (``sun_path``: 108 bytes on Linux, 104 on macOS, with
+    the closing zero), or has a comma, at which libpq would split it into two hosts.
     """
     digest = hashlib.sha256(os.fsencode(home.data)).hexdigest()[:12]
     short = f"pgrecall-{os.geteuid()}-{digest}"
     for folder in (home.data, Path(tempfile.gettempdir(), short), Path("/tmp", short)):
-        if len(os.fsencode(folder / ".s.PGSQL.5432")) < 104:
+        if len(os.fsencode(folder / ".s.PGSQL.5432")) < 104 and "," not in str(folder):
             return folder
     raise EmbeddedServerError(
-        f"The path {home.data} is too long for a Unix socket, and so is the temporary folder: "
+        f"The path {home.data} is too long for a Unix socket, and so is the temporary folder's: "
         "set PGRECALL_HOME or TMPDIR to a shorter path."
     )

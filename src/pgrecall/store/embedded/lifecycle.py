@@ -31,6 +31,7 @@ def shut_down(home: Home) -> None:
         os.kill(running.pid, signal.SIGINT)  # fast shutdown
     deadline = time.monotonic() + STOP_LIMIT
     while home.has_processes():
+        _end_orphans(home)
         if time.monotonic() > deadline:
             raise EmbeddedServerError(
                 f"The embedded Postgres in {home.folder} does not stop: look into {home.log}."
@@ -107,6 +108,7 @@ def _run_guardian(home: Home, who: Account, alive: int) -> int:
     if home.log.exists() and home.log.stat().st_size > 10_000_000:
         home.log.replace(home.log.with_suffix(".log.old"))
     with home.log.open("ab") as log:
+        began = log.tell()
         subprocess.run(
             [str(part) for part in (*command, *postgres, *options)],
             check=True,
@@ -118,7 +120,7 @@ def _run_guardian(home: Home, who: Account, alive: int) -> int:
             cwd="/",
             env=programs.clean_environment(),
         )
-        return log.tell()
+    return began
 
 
 def _own_socket_folder(folder: Path, home: Home, who: Account) -> None:

@@ -3,7 +3,8 @@
 --
 -- A predicate of jsonpath is true, false or unknown (types that do not compare); unknown counts as
 -- false here, also below a negation, so {"$ne": 5} holds for a text, for null and for no value at all.
--- A list matches if any of its elements does, as in jsonpath's lax mode.
+-- A list matches if any of its elements does, as in jsonpath's lax mode; a key of objects in a list is
+-- looked up in each. Texts compare by code point, false is less than true, null is equal to null.
 
 CREATE FUNCTION pgrecall.filter_literal(value jsonb, operator text)
 RETURNS text
@@ -21,7 +22,8 @@ CREATE FUNCTION pgrecall.filter_not(predicate text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-    RETURN format('(!(%1$s) || (%1$s) is unknown)', predicate);
+    -- A filter expression lets only "true" through. Written once: nested negations stay short.
+    RETURN format('!(exists($ ? (%s)))', predicate);
 END
 $$;
 
@@ -36,6 +38,9 @@ DECLARE
     comparison constant jsonb := '{"$eq": "==", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}';
 BEGIN
     IF jsonb_typeof(filter) <> 'object' THEN
+        IF path = '$' THEN
+            RAISE EXCEPTION USING ERRCODE = 'PR003', MESSAGE = 'a filter is an object: {"key": value}';
+        END IF;
         RETURN format('%s == %s', path, pgrecall.filter_literal(filter, 'a filter'));
     END IF;
     FOR key, value IN SELECT * FROM jsonb_each(filter) LOOP
@@ -103,8 +108,6 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     IF filter IS NULL OR filter = '{}' THEN
         RETURN NULL;
-    ELSIF jsonb_typeof(filter) <> 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR003', MESSAGE = 'a filter is an object: {"key": value}';
     END IF;
     RETURN pgrecall.filter_predicate(filter, '$')::jsonpath;
 END
