@@ -155,7 +155,7 @@ def test_tenants_do_not_see_each_other(docs: Collection) -> None:
     docs.ingest([Document(uri="d", text=f"tide of {name}", tenant_id=name) for name in ("a", "b")])
     assert docs.status().documents == 2
     for mode in ("vector", "text", "hybrid"):
-        found = docs.search("tide", mode=mode, tenant_id="a")  # type: ignore[arg-type]
+        found = docs.search("tide", mode=mode, tenant_id="a")
         assert [hit.tenant_id for hit in found] == ["a"]
     assert len(docs.search("tide")) == 2
     assert docs.search("tide", tenant_id="c") == []
@@ -361,7 +361,7 @@ def test_many_small_documents_and_a_long_one(db: Database, embedder: TinyEmbedde
     tiny = pgrecall.ChunkConfig(max_tokens=16, overlap_tokens=0, min_tokens=1)
     docs = db.create_collection("docs", embedder=embedder, chunking=tiny)
     small = [Document(uri=f"d{n:03}", text=f"tide number {n}") for n in range(300)]
-    words = [f"w{n} x{n} y{n}" for n in range(2600)]
+    words = [f"w{n} x{n} y{n}" for n in range(3200)]
     long = Document(uri="long", text="\n\n".join(words))
     report = docs.ingest([*small, long])
     assert report.new == 301
@@ -406,7 +406,7 @@ def test_a_reader_never_sees_half_a_swap(docs: Collection, db: Database) -> None
     stop = threading.Event()
 
     def read() -> tuple[int, set[int]]:
-        looks, lengths = 0, set()
+        looks, lengths = 0, set[int]()
         with psycopg.connect(db.url, autocommit=True) as connection:
             while not stop.is_set():
                 found = connection.execute(CHUNKS).fetchall()
@@ -471,11 +471,10 @@ def kill_connections(url: str) -> None:
 
 def test_connections_that_were_cut_while_idle_are_replaced(docs: Collection, db: Database) -> None:
     docs.ingest(Document(uri="a", text="high tide"))
-    for _ in range(3):
-        kill_connections(db.url)
-        assert docs.search("high", k=1, mode="text")[0].uri == "a"
-        kill_connections(db.url)
-        assert docs.ingest(Document(uri="b", text="tide")).failed == []
+    kill_connections(db.url)
+    assert docs.search("high", k=1, mode="text")[0].uri == "a"
+    kill_connections(db.url)
+    assert docs.ingest(Document(uri="b", text="tide")).failed == []
 
 
 def test_a_connection_that_is_cut_at_work(docs: Collection, db: Database) -> None:

@@ -44,7 +44,7 @@ def _entry(values: list[Any], key: str, wanted: Any) -> bool:
         case "$nin":
             return not any(_compare(values, "$eq", item) for item in wanted)
         case "$exists":
-            return bool(values) == wanted
+            return bool(wanted) == bool(values)
         case _ if key in COMPARE:
             return _compare(values, key, wanted)
         case _:

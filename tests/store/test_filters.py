@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -22,13 +22,58 @@ from tests.embedders import TinyEmbedder
 from tests.store.filter_oracle import matches
 
 #: Few keys and values, so that filters and metadata meet; each of them is trouble somewhere.
-KEYS = ["a", "b", "", "a.b", "it's", 'say "x"', "back\\slash", "c$", "é\u0301", "\U0001f600", "\n", "@"]
-TEXTS = ["", "a", "b", "B", "10", "9", "'; DROP TABLE x; --", '" || true', "\\", "$.a", "%s", "ﬀ", "\U0001f600"]
-NUMBERS = [0, -0.0, 1, 1.0, -1, 2, 0.1, 1e-7, 1e22, 10**30, -(10**30), 1.7976931348623157e308, 5e-324]
+KEYS = [
+    "a",
+    "b",
+    "",
+    "a.b",
+    "it's",
+    'say "x"',
+    "back\\slash",
+    "c$",
+    "é\u0301",
+    "\U0001f600",
+    "\n",
+    "@",
+]
+TEXTS = [
+    "",
+    "a",
+    "b",
+    "B",
+    "10",
+    "9",
+    "'; DROP TABLE x; --",
+    '" || true',
+    "\\",
+    "$.a",
+    "%s",
+    "ﬀ",
+    "\U0001f600",
+]
+NUMBERS = [
+    0,
+    -0.0,
+    1,
+    1.0,
+    -1,
+    2,
+    0.1,
+    1e-7,
+    1e22,
+    10**30,
+    -(10**30),
+    1.7976931348623157e308,
+    5e-324,
+]
 
 keys = st.sampled_from(KEYS)
-texts = st.sampled_from(TEXTS) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
-numbers = st.sampled_from(NUMBERS) | st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False)
+texts = st.sampled_from(TEXTS) | st.text(
+    st.characters(codec="utf-8", exclude_characters="\0"), max_size=3
+)
+numbers = (
+    st.sampled_from(NUMBERS) | st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False)
+)
 scalars = st.none() | st.booleans() | numbers | texts
 values = st.recursive(
     scalars,
@@ -89,7 +134,7 @@ def passing(
 
 
 @settings(
-    max_examples=200,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -261,21 +306,27 @@ anything: st.SearchStrategy[Any] = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=2)
-        | st.dictionaries(keys | st.sampled_from(["$eq", "$in", "$not", "$and", "$exists", "$x"]), inner, max_size=2)
+        | st.dictionaries(
+            keys | st.sampled_from(["$eq", "$in", "$not", "$and", "$exists", "$x"]),
+            inner,
+            max_size=2,
+        )
     ),
     max_leaves=8,
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(keys | st.sampled_from(["$and", "$not", "$gt"]), anything, max_size=2))
 def test_whatever_is_given_is_understood_or_refused(
     connection: psycopg.Connection, where: dict[str, Any]
 ) -> None:
+    refusals = []
     try:
         passing(connection, [{"a": 1}], where)
     except psycopg.Error as exc:
-        assert isinstance(translated(exc), FilterError), exc
+        refusals.append(translated(exc))
+    assert all(isinstance(refusal, FilterError) for refusal in refusals), refusals
 
 
 @pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
@@ -289,9 +340,10 @@ def test_every_mode_filters(database_url: str, mode: Any) -> None:
                 pgrecall.Document(uri="two", text="tides fall", metadata={"n": 2}),
             ]
         )
-        find: Callable[[Any], list[str]] = lambda where: [
-            hit.uri for hit in docs.search("tides", mode=mode, where=where)
-        ]
+
+        def find(where: Any) -> list[str]:
+            return [hit.uri for hit in docs.search("tides", mode=mode, where=where)]
+
         assert find({hostile: hostile}) == ["one"]
         assert find({"n": {"$gt": 1}}) == ["two"]
         assert find({"n": "2"}) == []

@@ -154,7 +154,7 @@ def unavailable() -> Iterator[None]:
             "That is no database URL: write postgresql://user:password@host:5432/database."
         ) from exc
     except psycopg.OperationalError as exc:
-        reason = str(exc).strip().splitlines()[-1]
+        reason = str(exc).strip().splitlines()[0]
         raise errors.DatabaseUnavailable(
             f"No Postgres answers at that address ({reason}); check PGRECALL_DATABASE_URL and that "
             "the server runs."

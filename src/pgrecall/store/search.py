@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
@@ -31,10 +32,14 @@ class Query:
     def __post_init__(self) -> None:
         if self.mode not in ("hybrid", "vector", "text"):
             raise InvalidArgument(f'mode is "hybrid", "vector" or "text", not {self.mode!r}.')
-        if not 1 <= self.k <= 10_000:
-            raise InvalidArgument(f"k lies between 1 and 10,000, not {self.k}.")
-        if self.ef_search is not None and not 1 <= self.ef_search <= 1000:
-            raise InvalidArgument(f"ef_search lies between 1 and 1,000, not {self.ef_search}.")
+        _check_whole("k", self.k, 10_000)
+        if self.ef_search is not None:
+            _check_whole("ef_search", self.ef_search, 1_000)
+
+
+def _check_whole(name: str, value: object, most: int) -> None:
+    if not isinstance(value, Integral) or not 1 <= int(value) <= most:
+        raise InvalidArgument(f"{name} must be a whole number from 1 to {most:,}, not {value!r}.")
 
 
 _COLUMNS = """

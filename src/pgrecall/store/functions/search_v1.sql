@@ -67,13 +67,23 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION pgrecall.check_k(k integer)
+RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF k IS NULL OR k NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004',
+            MESSAGE = 'the number of hits, k, must lie between 1 and 10000';
+    END IF;
+END
+$$;
+
 CREATE FUNCTION pgrecall.check_arguments(g pgrecall.target, query_embedding halfvec, k integer)
 RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    IF k IS NULL OR k < 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'k must be at least 1';
-    ELSIF query_embedding IS NULL THEN
+    PERFORM pgrecall.check_k(k);
+    IF query_embedding IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the query embedding is missing';
     ELSIF vector_dims(query_embedding) <> g.dimensions THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = format(
@@ -160,7 +170,8 @@ DECLARE
 BEGIN
     WITH asked AS (
         SELECT q.lexeme, coalesce(l.frequency, unlisted) AS frequency
-          FROM unnest(pg_catalog.to_tsvector(g.language::regconfig, query_text)) AS q
+          -- A tsvector takes 1 MB; so long a question has its rarest words long before.
+          FROM unnest(pg_catalog.to_tsvector(g.language::regconfig, left(query_text, 100000))) AS q
           LEFT JOIN pgrecall.lexemes AS l
             ON l.generation_id = g.generation_id AND l.lexeme = q.lexeme
     ), ranked AS (
@@ -292,9 +303,7 @@ DECLARE
     condition text := pgrecall.condition(g.generation_id, tenant, path);
     words record;
 BEGIN
-    IF k IS NULL OR k < 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'k must be at least 1';
-    END IF;
+    PERFORM pgrecall.check_k(k);
     SELECT * INTO words FROM pgrecall.text_terms(g, query_text, greatest(4 * k, 400));
     RETURN QUERY EXECUTE format(
         'SELECT content, text_score, uri, title, metadata, tenant_id, document_id, ordinal,'
@@ -341,9 +350,9 @@ DECLARE
 BEGIN
     PERFORM pgrecall.check_arguments(g, query_embedding, k);
     IF fusion NOT IN ('convex', 'rrf') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'fusion is "convex" or "rrf"';
+        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the fusion must be "convex" or "rrf"';
     ELSIF vector_weight NOT BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'vector_weight lies between 0 and 1';
+        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the vector_weight must lie between 0 and 1';
     END IF;
     PERFORM set_config('hnsw.ef_search',
                        least(greatest(coalesce(ef_search, 0), candidates), 1000)::text, true);
