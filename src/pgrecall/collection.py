@@ -49,9 +49,14 @@ class _Described:
         """Length of its vectors."""
         return self._target.generation.dimensions
 
-    def _job(self, progress: Progress | None) -> Ingestion:
+    def _job(self, options: LoadOptions, progress: Progress | None) -> Ingestion:
         target = self._target
-        return Ingestion(generation=target.generation, embedder=target.embedder, progress=progress)
+        return Ingestion(
+            generation=target.generation,
+            embedder=target.embedder,
+            tenant_id=options.tenant_id,
+            progress=progress,
+        )
 
     def _context(
         self, question: Question, max_tokens: int, tokenizer: str, options: SearchOptions
@@ -91,9 +96,8 @@ class Collection(_Described):
         Raises EmbeddingError if the embedder fails time and again, DatabaseUnavailable if the server
         goes away; run it again to go on.
         """
-        return ingest(
-            self._session, self._job(progress), _listed(sources), options or LoadOptions()
-        )
+        chosen = options or LoadOptions()
+        return ingest(self._session, self._job(chosen, progress), _listed(sources), chosen)
 
     def search(self, question: Question, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
@@ -141,9 +145,9 @@ class AsyncCollection(_Described):
         progress: Progress | None = None,
     ) -> IngestReport:
         """As ``Collection.ingest``."""
-        return await ingest_async(
-            self._session, self._job(progress), _listed(sources), options or LoadOptions()
-        )
+        chosen = options or LoadOptions()
+        job = self._job(chosen, progress)
+        return await ingest_async(self._session, job, _listed(sources), chosen)
 
     async def search(self, question: Question, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -110,7 +110,7 @@ def delete(
 
 def _chunking(max_tokens: int | None, overlap_tokens: int | None) -> ChunkConfig | None:
     given = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
-    named = {name: value for name, value in given.items() if value is not None}
+    named: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return ChunkConfig(**named) if named else None
 
 

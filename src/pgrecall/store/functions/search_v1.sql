@@ -234,7 +234,8 @@ LANGUAGE sql STABLE AS $$
         pgrecall.text_score(terms), condition)
 $$;
 
--- The chunks nearest to an embedding.
+-- The chunks nearest to an embedding. An index scan may come back short (it gives up after
+-- hnsw.max_scan_tuples, and passes over dead rows); then all matching rows are looked at instead.
 CREATE FUNCTION pgrecall.search_vector(
     collection text,
     query_embedding halfvec,
@@ -251,39 +252,29 @@ SET hnsw.ef_search = 100 AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
     path jsonpath := CASE WHEN filter IS NOT NULL THEN pgrecall.filter(filter) END;
+    condition text := pgrecall.condition(g.generation_id, tenant, path);
     how text := pgrecall.vector_strategy(g, tenant, path, exact);
     hits pgrecall.hit[];
-    -- "distance + 0": the planner takes an index scan for sorted, and a relaxed one is not quite.
-    statement constant text :=
-        'SELECT content, %1$s, uri, title, metadata, tenant_id, document_id, ordinal,'
-        '       start_offset, end_offset, page, headings, %1$s, NULL::double precision,'
-        '       row_number() OVER (ORDER BY distance + 0, document_id, ordinal), NULL::bigint,'
-        '       %3$L, true'
-        '  FROM (%2$s) AS arm ORDER BY distance + 0, document_id, ordinal';
 BEGIN
     PERFORM pgrecall.check_arguments(g, query_embedding, k);
     IF ef_search IS NOT NULL OR k > 100 THEN
         PERFORM set_config(
             'hnsw.ef_search', least(greatest(coalesce(ef_search, 100), k), 1000)::text, true);
     END IF;
-    IF how = 'hnsw' AND (tenant IS NOT NULL OR path IS NOT NULL) THEN
-        -- The index scan gives up after hnsw.max_scan_tuples: if that left rows out, look at all.
-        EXECUTE format('SELECT array_agg(h::pgrecall.hit) FROM (' || statement || ') AS h',
-                       pgrecall.similarity(g.metric),
-                       pgrecall.vector_arm(
-                           g, pgrecall.condition(g.generation_id, tenant, path), false), how)
+    LOOP
+        -- "distance + 0": the planner takes an index scan for sorted, and a relaxed one is not quite.
+        EXECUTE format(
+            'SELECT array_agg((content, %1$s, uri, title, metadata, tenant_id, document_id, ordinal,'
+            '       start_offset, end_offset, page, headings, %1$s, NULL, rank, NULL, %3$L, true'
+            '       )::pgrecall.hit ORDER BY rank)'
+            '  FROM (SELECT *, row_number() OVER (ORDER BY distance + 0, document_id, ordinal) AS rank'
+            '          FROM (%2$s) AS arm) AS ranked',
+            pgrecall.similarity(g.metric), pgrecall.vector_arm(g, condition, how = 'exact'), how)
            INTO hits USING query_embedding, tenant, path, k;
-        IF cardinality(hits) >= k THEN
-            RETURN QUERY SELECT * FROM unnest(hits);
-            RETURN;
-        END IF;
+        EXIT WHEN how = 'exact' OR cardinality(hits) >= k;
         how := 'exact';
-    END IF;
-    RETURN QUERY EXECUTE format(
-        statement, pgrecall.similarity(g.metric),
-        pgrecall.vector_arm(
-            g, pgrecall.condition(g.generation_id, tenant, path), how = 'exact'), how)
-        USING query_embedding, tenant, path, k;
+    END LOOP;
+    RETURN QUERY SELECT * FROM unnest(hits);
 END
 $$;
 
@@ -408,10 +399,26 @@ BEGIN
            INTO hits
           USING query_embedding, tenant, path, candidates, words.idf, words.terms, selecting,
                 vector_weight, fusion, k;
-        -- As in search_vector: an index scan that gave up too early is made good by an exact one.
-        EXIT WHEN cardinality(hits) >= k OR how = 'exact' OR (tenant IS NULL AND path IS NULL);
+        -- As in search_vector.
+        EXIT WHEN how = 'exact' OR cardinality(hits) >= k;
         how := 'exact';
     END LOOP;
     RETURN QUERY SELECT * FROM unnest(hits);
+END
+$$;
+
+-- Whoever calls may have any search_path: types and operators of pgvector are found where the
+-- extension is, everything else in Postgres and here.
+DO $$
+DECLARE
+    home text := (SELECT extnamespace::regnamespace FROM pg_catalog.pg_extension
+                   WHERE extname = 'vector');
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT oid FROM pg_catalog.pg_proc
+              WHERE pronamespace = 'pgrecall'::regnamespace
+                AND proname IN ('search', 'search_text', 'search_vector') LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pgrecall, %s', f, home);
+    END LOOP;
 END
 $$;

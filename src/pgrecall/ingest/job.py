@@ -1,0 +1,102 @@
+"""One run of an ingestion: what it writes with, what it has done, and what goes through it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from pgrecall import errors
+from pgrecall.chunking import ChunkConfig
+from pgrecall.embed.base import Embedder
+from pgrecall.store.collections import Generation
+from pgrecall.store.documents import Prepared
+from pgrecall.types import Document, Failure, IngestReport
+
+#: Documents whose hashes are compared in one round trip.
+LEDGER_BATCH = 64
+#: Chunks that are embedded, and then written, together. A document is never divided between
+#: transactions, so a long one makes a batch of its own.
+CHUNK_BATCH = 512
+#: Characters of text in one such batch, which bounds memory whatever the chunks' size.
+TEXT_BATCH = 8_000_000
+#: Batches in a row that may fail to be embedded before the run gives up on the embedder.
+PATIENCE = 3
+
+Progress = Callable[[IngestReport], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Ingestion:
+    """One run into one generation: what it writes with, and what it has done so far."""
+
+    generation: Generation
+    embedder: Embedder
+    #: Under which sources that cannot be read are kept in the ledger.
+    tenant_id: str = ""
+    progress: Progress | None = None
+    report: IngestReport = field(default_factory=IngestReport)
+    _failing: int = 0
+    _seen: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def chunking(self) -> ChunkConfig:
+        """How the generation cuts its documents."""
+        return ChunkConfig.from_dict(self.generation.chunking)
+
+    def tell(self) -> None:
+        """Report progress to whoever wants to know."""
+        if self.progress is not None:
+            self.progress(self.report)
+
+    def fail(self, uri: str, reason: str) -> None:
+        """Count a document that could not be taken in."""
+        self.report.failed.append(Failure(uri=uri, reason=reason))
+
+    def met(self, prepared: Prepared) -> bytes | None:
+        """The content hash under which this run met the document before; None if it did not."""
+        key = prepared.document_id.int
+        before = self._seen.get(key)
+        self._seen.setdefault(key, prepared.content_hash[:8])
+        return before
+
+    def embedded(self, failure: errors.EmbeddingError | None) -> None:
+        """Lose patience with an embedder that fails batch after batch."""
+        self._failing = self._failing + 1 if failure else 0
+        if failure is not None and self._failing >= PATIENCE:
+            raise failure
+
+
+def batched(items: Iterable[Document | Failure]) -> Iterator[list[Document | Failure]]:
+    """Documents for one look at the ledger: at most LEDGER_BATCH, at most TEXT_BATCH characters."""
+    batch: list[Document | Failure] = []
+    size = 0
+    for item in items:
+        batch.append(item)
+        size += len(item.text) if isinstance(item, Document) else 0
+        if len(batch) >= LEDGER_BATCH or size >= TEXT_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+@dataclass(slots=True)
+class Group:
+    """Whole documents for one embedding pass and one transaction."""
+
+    items: list[Prepared] = field(default_factory=list)
+    chunks: int = 0
+    size: int = 0
+
+    def takes(self, item: Prepared) -> bool:
+        """Whether the document still fits; the first always does."""
+        return not self.items or (
+            self.chunks + len(item.chunks) <= CHUNK_BATCH
+            and self.size + len(item.document.text) <= TEXT_BATCH
+        )
+
+    def add(self, item: Prepared) -> None:
+        """Take the document in."""
+        self.items.append(item)
+        self.chunks += len(item.chunks)
+        self.size += len(item.document.text)
