@@ -12,7 +12,7 @@ import pytest
 
 import pgrecall
 from pgrecall import Collection, Database, Document, IngestReport, errors
-from pgrecall.ingest import PATIENCE
+from pgrecall.ingest.job import PATIENCE
 from tests.embedders import CarelessEmbedder, DeadEmbedder, PoisonedEmbedder, TinyEmbedder
 
 SMALL = pgrecall.ChunkConfig(max_tokens=24, overlap_tokens=6, min_tokens=4)

@@ -54,14 +54,17 @@ def test_pages_of_a_pdf_are_cited(docs: pgrecall.Collection) -> None:
     question = next(q for q in QUESTIONS if q.get("pages"))
     context = docs.context(question["query"], max_tokens=1200, where=question.get("where"))
     pages = {
-        cited.page
+        page
         for cited in context.citations
         if any(cited.uri.endswith(ending) for ending in question["relevant"])
+        and cited.page is not None
+        and cited.last_page is not None
+        for page in range(cited.page, cited.last_page + 1)
     }
     assert pages & set(question["pages"])
 
 
-def test_every_citation_is_exact(docs: pgrecall.Collection, request: pytest.FixtureRequest) -> None:
+def test_every_citation_is_exact(docs: pgrecall.Collection) -> None:
     with psycopg.connect(docs._session._pool.conninfo) as connection:
         for q in QUESTIONS:
             context = docs.context(q["query"], max_tokens=700)

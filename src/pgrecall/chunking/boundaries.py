@@ -62,7 +62,10 @@ def places(text: str, markup: Markup) -> Places:
     """The places of a text by its paragraphs, lists, lines and sentences; headings and tables come from markdown."""
     lined = "\n" + text  # so that the first line begins like all others
     found = _code(lined) if markup == "code" else _prose(lined, markup)
-    offsets, levels = (np.concatenate(column) - shift for column, shift in zip(zip(*found, strict=True), (1, 0), strict=True))
+    offsets, levels = (
+        np.concatenate(column) - shift
+        for column, shift in zip(zip(*found, strict=True), (1, 0), strict=True)
+    )
     return merged(offsets, levels, len(text))
 
 
@@ -103,7 +106,8 @@ def _code(text: str) -> list[tuple[IntArray, IntArray]]:
     blocks = [(m.end(), len(m[1].expandtabs(4))) for m in _CODE_BLOCK.finditer(text)]
     lines = [(m.end(), m.end() - m.start()) for m in _LINE.finditer(text)]
     dedents = [
-        end for (_, before), (end, width) in zip(lines, lines[1:], strict=False)
+        end
+        for (_, before), (end, width) in zip(lines, lines[1:], strict=False)
         if width == 1 and before > 1 and text[end] not in ")]}"
     ]
     return [

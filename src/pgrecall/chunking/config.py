@@ -36,7 +36,9 @@ class ChunkConfig:
             if not isinstance(getattr(self, name), bool):
                 raise InvalidArgument(f"{name} must be True or False, not {getattr(self, name)!r}.")
         if self.max_tokens < _SMALLEST:
-            raise InvalidArgument(f"max_tokens must be at least {_SMALLEST}, not {self.max_tokens}.")
+            raise InvalidArgument(
+                f"max_tokens must be at least {_SMALLEST}, not {self.max_tokens}."
+            )
         if self.overlap_tokens > self.max_tokens // 2:
             raise InvalidArgument(
                 f"overlap_tokens ({self.overlap_tokens}) must be at most half of max_tokens "

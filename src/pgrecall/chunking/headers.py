@@ -40,8 +40,12 @@ class Headers:
     def _shortened(self, parts: Sequence[str]) -> str:
         """Every part keeps an equal share; where that is nothing, the innermost headings remain."""
         share = max(self._limit // len(parts) - 1, 1)
-        line = SEPARATOR.join(filter(None, (self._tokenizer.truncate(part, share).strip() for part in parts)))
+        line = SEPARATOR.join(
+            filter(None, (self._tokenizer.truncate(part, share).strip() for part in parts))
+        )
         while parts and not self._fits(line):
             parts = parts[1:]
-            line = SEPARATOR.join(filter(None, (self._tokenizer.truncate(part, share).strip() for part in parts)))
+            line = SEPARATOR.join(
+                filter(None, (self._tokenizer.truncate(part, share).strip() for part in parts))
+            )
         return line

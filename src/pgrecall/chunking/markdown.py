@@ -41,7 +41,11 @@ class Blocks:
     def contain(self, offsets: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Which offsets lie inside a span, behind its first character."""
         index = np.searchsorted(self.starts, offsets) - 1
-        return (index >= 0) & (offsets < self.ends[index]) if len(self.starts) else np.zeros(len(offsets), bool)
+        return (
+            (index >= 0) & (offsets < self.ends[index])
+            if len(self.starts)
+            else np.zeros(len(offsets), bool)
+        )
 
 
 def blocks(text: str) -> Blocks:
@@ -76,7 +80,12 @@ def headings(text: str, solid: Blocks) -> list[Heading]:
     """The headings in order, without those inside the blocks."""
     lined = "\n" + text
     found = [
-        Heading(m.start(), m.end() - 1, len(m[1]), _plain(re.sub(r"(?:^|[ \t])#+\s*$", "", m[2].rstrip())))
+        Heading(
+            m.start(),
+            m.end() - 1,
+            len(m[1]),
+            _plain(re.sub(r"(?:^|[ \t])#+\s*$", "", m[2].rstrip())),
+        )
         for m in _ATX.finditer(lined)
     ]
     found += [
@@ -93,7 +102,9 @@ def with_structure(text: str, found: Places, heads: list[Heading], solid: Blocks
     """The places of prose, corrected by headings and blocks."""
     inside = solid.contain(found.offsets)
     whole = found.levels == Level.SENTENCE
-    levels = np.where(inside, np.where(whole, Level.LINE, np.minimum(found.levels, Level.SENTENCE)), found.levels)
+    levels = np.where(
+        inside, np.where(whole, Level.LINE, np.minimum(found.levels, Level.SENTENCE)), found.levels
+    )
     keep = ~inside
     keep[inside] = [_begins_line(text, offset) for offset in found.offsets[inside].tolist()]
     starts = _firsts(text, [heading.start for heading in heads])
@@ -114,7 +125,9 @@ def _begins_line(text: str, offset: int) -> bool:
 
 def _firsts(text: str, offsets: list[int]) -> IntArray:
     """The first character at or after each offset that is not white space."""
-    return np.array([match.start() if (match := _INK.search(text, o)) else len(text) for o in offsets], np.int64)
+    return np.array(
+        [match.start() if (match := _INK.search(text, o)) else len(text) for o in offsets], np.int64
+    )
 
 
 def _blank_before(text: str, offset: int) -> bool:

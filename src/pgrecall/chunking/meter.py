@@ -33,7 +33,9 @@ class Meter:
         """
         first, last = self._span(start, end)
         inner = int(np.subtract(*self.before(np.array([last, first])))) if first < last else 0
-        return inner + self._tokenizer.count(before + self._text[start:first] + self._text[last:end])
+        return inner + self._tokenizer.count(
+            before + self._text[start:first] + self._text[last:end]
+        )
 
     def _span(self, start: int, end: int) -> tuple[int, int]:
         """The first seam after start and the last one before end; (end, end) if that is not worth while."""

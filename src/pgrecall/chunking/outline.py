@@ -29,12 +29,16 @@ class Outline:
 
     def sections(self, start: int, end: int) -> range:
         """Indices of the sections that ``text[start:end]`` touches."""
-        return range(bisect_right(self.starts, start) - 1, bisect_right(self.starts, max(end - 1, start)))
+        return range(
+            bisect_right(self.starts, start) - 1, bisect_right(self.starts, max(end - 1, start))
+        )
 
     def headings(self, start: int, end: int) -> Path:
         """The headings that stand above all of ``text[start:end]``; a heading without a body of its own aside."""
         touched = self.sections(start, end)
-        paths = [self.paths[i] for i in touched if self.bodies[i]] or [self.paths[i] for i in touched]
+        paths = [self.paths[i] for i in touched if self.bodies[i]] or [
+            self.paths[i] for i in touched
+        ]
         return tuple(commonprefix(paths))
 
 
@@ -49,7 +53,11 @@ def outline(text: str, markup: Markup) -> Outline:
     found = markdown.with_structure(text, found, heads, solid)
     found = boundaries.lowered(found, boundaries.offsets_of(h.end for h in heads), Level.CLAUSE)
     ends = [h.start for h in heads[1:]] + [len(text)]
-    bodies = [bool(text[h.end : end].strip()) for h, end in zip(heads, ends, strict=True)] if heads else []
+    bodies = (
+        [bool(text[h.end : end].strip()) for h, end in zip(heads, ends, strict=True)]
+        if heads
+        else []
+    )
     before = bool(text[: heads[0].start].strip()) if heads else True
     return Outline(found, [0, *(h.start for h in heads)], [(), *_paths(heads)], [before, *bodies])
 

@@ -38,7 +38,9 @@ def split(
     """
     if not text or text.isspace():
         return []
-    splitter = _Splitter(text, config or ChunkConfig(), tokenizer or open_tokenizer("cl100k_base"), markup, title)
+    splitter = _Splitter(
+        text, config or ChunkConfig(), tokenizer or open_tokenizer("cl100k_base"), markup, title
+    )
     return [
         Chunk(
             ordinal=ordinal,
@@ -64,7 +66,12 @@ class _Part:
 
 class _Splitter:
     def __init__(
-        self, text: str, config: ChunkConfig, tokenizer: Tokenizer, markup: Markup, title: str | None
+        self,
+        text: str,
+        config: ChunkConfig,
+        tokenizer: Tokenizer,
+        markup: Markup,
+        title: str | None,
     ) -> None:
         self._text = text
         self._config = config
@@ -83,7 +90,11 @@ class _Splitter:
                 start, end = int(self._offsets[first]), int(self._offsets[last])
                 for part_start, part_end in self._fitting(start, end):
                     overlap = bool(i) or part_start > start
-                    lead = self._lead(previous_start, part_start, previous.end) if previous and overlap else part_start
+                    lead = (
+                        self._lead(previous_start, part_start, previous.end)
+                        if previous and overlap
+                        else part_start
+                    )
                     previous = self._part(lead, part_start, part_end)
                     previous_start = part_start
                     yield previous
@@ -185,7 +196,9 @@ class _Splitter:
             yield from offsets[levels >= level].tolist()
         words = self._meter.starts[low:high]
         words = words[(words >= earliest) & (words < start)]
-        yield from words[levels_inside(self._text, words) >= Level.WORD].tolist() if len(words) else ()
+        yield from (
+            words[levels_inside(self._text, words) >= Level.WORD].tolist() if len(words) else ()
+        )
 
     def _part(self, lead: int, start: int, end: int) -> _Part:
         headings = self._outline.headings(start, end)

@@ -47,20 +47,6 @@ def open_encoding(name: str) -> TiktokenTokenizer:
     return tokenizer
 
 
-def open_encoding(name: str) -> TiktokenTokenizer:
-    """An encoding that tiktoken knows; tiktoken downloads it, or takes it from its own cache."""
-    import tiktoken
-
-    if name not in tiktoken.list_encoding_names():
-        raise InvalidArgument(
-            f"There is no tokenizer {name!r}: use 'wordllama', the path of a tokenizer.json, or one of "
-            f"{', '.join(tiktoken.list_encoding_names())}."
-        )
-    tokenizer = TiktokenTokenizer(name)
-    tokenizer.count("")  # a failing download is told here, not in the middle of a run
-    return tokenizer
-
-
 class TiktokenTokenizer:
     """An encoding of tiktoken. Opening is free; the ranks are read at first use."""
 
@@ -127,15 +113,22 @@ def _slice_end(text: str, start: int) -> int:
     if end >= len(text):
         return len(text)
     tail = end - (1 << 16)
-    return tail + max((m.start() for m in _SEAMS.finditer(text[tail : end + 1])), default=end - tail)
+    return tail + max(
+        (m.start() for m in _SEAMS.finditer(text[tail : end + 1])), default=end - tail
+    )
 
 
 def _bundled_encoding() -> tiktoken.Encoding:
     import tiktoken
 
     lines = resources.files("pgrecall").joinpath(f"data/{BUNDLED}.tiktoken").read_bytes().split()
-    ranks = {base64.b64decode(token): int(rank) for token, rank in zip(lines[::2], lines[1::2], strict=True)}
-    return tiktoken.Encoding(BUNDLED, pat_str=_CL100K_WORDS, mergeable_ranks=ranks, special_tokens={})
+    ranks = {
+        base64.b64decode(token): int(rank)
+        for token, rank in zip(lines[::2], lines[1::2], strict=True)
+    }
+    return tiktoken.Encoding(
+        BUNDLED, pat_str=_CL100K_WORDS, mergeable_ranks=ranks, special_tokens={}
+    )
 
 
 def _tiktoken_encoding(name: str) -> tiktoken.Encoding:

@@ -62,12 +62,18 @@ def open_file(path: Path, name: str) -> Tokenizer:
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True
-    return WordTokenizer(name, backend) if WordTokenizer.fits(backend) else HuggingFaceTokenizer(name, backend)
+    return (
+        WordTokenizer(name, backend)
+        if WordTokenizer.fits(backend)
+        else HuggingFaceTokenizer(name, backend)
+    )
 
 
 def wordllama_file() -> Path:
     """The tokenizer inside the wordllama package, which is not imported: doing so configures logging."""
     spec = find_spec("wordllama")
     if spec is None or spec.origin is None:
-        raise InvalidArgument("The tokenizer 'wordllama' comes with a package: pip install wordllama")
+        raise InvalidArgument(
+            "The tokenizer 'wordllama' comes with a package: pip install wordllama"
+        )
     return Path(spec.origin).parent / _WORDLLAMA_FILE

@@ -77,7 +77,9 @@ class WordTokenizer:
         """Token ids; special tokens in the text are ordinary text."""
         return np.frombuffer(self._encode(text), np.int32).tolist()
 
-    def encode_ragged(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    def encode_ragged(
+        self, texts: Sequence[str]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Token ids of all texts, one after the other, and the number of tokens of each text.
 
         Shapes: (sum of the lengths,) and (len(texts),).
@@ -114,7 +116,9 @@ class WordTokenizer:
         # Another thread may learn the same words, or start a new cache: each works on the one it took.
         words = list(unseen)
         encodings = self._model.encode_batch_fast(words, add_special_tokens=False)
-        cache.update((w, np.array(e.ids, np.int32).tobytes()) for w, e in zip(words, encodings, strict=True))
+        cache.update(
+            (w, np.array(e.ids, np.int32).tobytes()) for w, e in zip(words, encodings, strict=True)
+        )
         self._room -= sum(map(len, words))
         if self._room < 0:
             self._cache, self._room = {}, _CACHE_CHARACTERS
@@ -159,6 +163,8 @@ def _joinable(tokens: Iterable[str]) -> Iterator[str]:
             chars = set(token.lstrip(MARK))
             joined = chars.union(*(groups.get(char, ()) for char in chars))
             groups.update(dict.fromkeys(joined, joined))
-    distinct = sorted({id(group): group for group in groups.values()}.values(), key=len, reverse=True)
+    distinct = sorted(
+        {id(group): group for group in groups.values()}.values(), key=len, reverse=True
+    )
     for group in (*distinct[:2], set().union(*distinct[2:])):
         yield "".join(map(re.escape, sorted(group)))

@@ -129,8 +129,9 @@ LANGUAGE sql STABLE AS $$
         pgrecall.distance(g.metric, g.dimensions, exact), condition)
 $$;
 
--- How the vector arm runs: 'exact' over the matching rows while they are few, or where there is no
--- index yet; 'hnsw' otherwise. Over 2,000 rows an exact search costs about as much as an index scan.
+-- How the vector arm runs: 'exact' over the matching rows while they are few (in a small collection
+-- always), or where there is no index yet; 'hnsw' otherwise. Over 2,000 rows an exact search costs
+-- about as much as an index scan.
 CREATE FUNCTION pgrecall.vector_strategy(
     g pgrecall.target, tenant text, path jsonpath, exact boolean)
 RETURNS text
@@ -139,7 +140,7 @@ DECLARE
     matching bigint;
     few constant integer := 2000;
 BEGIN
-    IF exact OR NOT g.indexed THEN
+    IF exact OR NOT g.indexed OR g.chunk_count <= few THEN
         RETURN 'exact';
     ELSIF tenant IS NULL AND path IS NULL THEN
         RETURN 'hnsw';
