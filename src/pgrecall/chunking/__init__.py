@@ -1,22 +1,23 @@
 """Cut documents into chunks.
 
-The text is parsed once for *places*: offsets at which a section, a paragraph, a list item, a line or a sentence
-begins. Units that are longer than a chunk get further places at their words and characters. Then the cuts are
-chosen among the places, in such a way that each cut depends on the text nearby and on nothing else:
+The text is parsed once for *places*: offsets at which a section, a paragraph, a list item, a line or a
+sentence begins. Units that are longer than a chunk get further places at their words and characters. Then
+the cuts are chosen among the places, so that each cut depends on the text nearby and on nothing else:
 
 1. Headings cut, the stronger ones first; a section shorter than ``min_tokens`` stays with a neighbour.
-2. A section that does not fit into one chunk is cut at the *peaks*: a place is a peak if no place within ``reach``
-   tokens (half a chunk) on either side is better. Better is what begins a larger unit; among equals, a hash of
-   the text around the place decides, which is as good as chance but comes out the same in every version of
-   the document. Peaks are at least half a chunk apart, mostly not much more than one.
-3. Between peaks that are more than a chunk apart, cuts are added from the left, again at the best place in reach.
+2. A section that does not fit into one chunk is cut at the *peaks*: a place is a peak if no place within
+   ``reach`` tokens (half a chunk) on either side is better. Better is what begins a larger unit; among
+   equals, a hash of the text around the place decides, which is as good as chance but comes out the same in
+   every version of the document. Peaks are at least half a chunk apart, mostly not much more than one.
+3. Between peaks that are more than a chunk apart, cuts are added from the left, again at the best place in
+   reach.
 
-So an edit moves the cuts around it; those further away see the same text as before and stay, and their chunks need
-not be embedded again. Overlap, which repeats the last sentences of the chunk before, is taken from the text before
-the cut and has no say in where the cuts are.
+So an edit moves the cuts around it; those further away see the same text as before and stay, and their
+chunks need not be embedded again. Overlap, which repeats the last sentences of the chunk before, is taken
+from the text before the cut and has no say in where the cuts are.
 
-The tokenizer runs once over the text; every size is the difference of two numbers then. Only the borders of
-the finished chunks are tokenised again, since a slice can have a token more or less on its own.
+The tokenizer runs once over the text; every size is the difference of two numbers then. Only the borders
+of the finished chunks are tokenised again, since a slice can have a token more or less on its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a text can be cut, and how good a place each is: compiled patterns over the whole text.
 
-A place is the offset of the first character of a unit (paragraph, list item, line, sentence); its level says what
-begins there. Everything that the levels mean for packing is in their order.
+A place is the offset of the first character of a unit (paragraph, list item, line, sentence); its level says
+what begins there. Everything that the levels mean for packing is in their order.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,8 @@ _ITEM = re.compile(r"\n([ \t]*)(?=(?:[-*+•]|\d{1,9}[.)])[ \t])")
 _LINE = re.compile(r"\n[ \t\r\f]*(?=\S)")
 _LINE_AFTER_STOP = re.compile(r"[.!?…][\"'”’»)\]]*[ \t\r]*\n\s*")
 _CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*\n)+([ \t]*)(?=\S)")
-# Not after initials and the abbreviations that a capital or a number follows; a lower-case letter begins no sentence.
+# Not after initials and the abbreviations that a capital or a number follows; a lower-case letter begins no
+# sentence.
 _SENTENCE = re.compile(
     r"[.!?…؟۔](?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|Jr|Sr|vs|No|pp|al|Co|ca|cf|Lt)\.)"
     r"(?<!\b(?:Mrs|Inc|Ltd|Fig|fig|Eqs|Sec|Vol|Gen|Col|Rev|e\.g|i\.e|z\.B|d\.h|bzw)\.)"
@@ -59,7 +61,10 @@ _FULL_STOP = re.compile(r"[。！？｡।॥]+[」』”’）】》\"']*\s*")
 
 
 def places(text: str, markup: Markup) -> Places:
-    """The places of a text by its paragraphs, lists, lines and sentences; headings and tables come from markdown."""
+    """The places of a text by its paragraphs, lists, lines and sentences.
+
+    Headings and tables come from ``pgrecall.chunking.markdown``.
+    """
     lined = "\n" + text  # so that the first line begins like all others
     found = _code(lined) if markup == "code" else _prose(lined, markup)
     offsets, levels = (
@@ -107,7 +112,7 @@ def _code(text: str) -> list[tuple[IntArray, IntArray]]:
     lines = [(m.end(), m.end() - m.start()) for m in _LINE.finditer(text)]
     dedents = [
         end
-        for (_, before), (end, width) in zip(lines, lines[1:], strict=False)
+        for (_, before), (end, width) in pairwise(lines)
         if width == 1 and before > 1 and text[end] not in ")]}"
     ]
     return [

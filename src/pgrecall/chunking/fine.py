@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,7 @@ def _inside(points: npt.NDArray[np.uint32], offsets: IntArray) -> npt.NDArray[np
     """Whether an offset lies inside a grapheme cluster (the common cases of Unicode's UAX 29)."""
     here, before = points[offsets], points[offsets - 1]
     flag, flag_before = _within(here, _REGIONAL), _within(before, _REGIONAL)
-    return (
+    inside: npt.NDArray[np.bool_] = (
         _is(_extends, here)
         | (here == _JOINER)
         | (before == _JOINER)
@@ -67,6 +68,7 @@ def _inside(points: npt.NDArray[np.uint32], offsets: IntArray) -> npt.NDArray[np
         | ((before == 13) & (here == 10))
         | (flag & flag_before & _odd_flag(points, offsets))
     )
+    return inside
 
 
 def _odd_flag(points: npt.NDArray[np.uint32], offsets: IntArray) -> npt.NDArray[np.bool_]:
@@ -74,7 +76,8 @@ def _odd_flag(points: npt.NDArray[np.uint32], offsets: IntArray) -> npt.NDArray[
     flags = _within(points, _REGIONAL)
     index = np.arange(len(points))
     last_other = np.maximum.accumulate(np.where(flags, -1, index))
-    return (offsets - 1 - last_other[offsets - 1]) % 2 == 1
+    odd: npt.NDArray[np.bool_] = (offsets - 1 - last_other[offsets - 1]) % 2 == 1
+    return odd
 
 
 def _within(points: npt.NDArray[np.uint32], bounds: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -85,8 +88,7 @@ def _extends(char: str) -> bool:
     return unicodedata.category(char) in ("Mn", "Me", "Mc")
 
 
-def _is(test: object, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+def _is(test: Callable[[str], bool], points: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     """A test of characters, asked once per different character."""
-    assert callable(test)
     different, index = np.unique(points, return_inverse=True)
     return np.array([bool(test(chr(point))) for point in different.tolist()], dtype=bool)[index]

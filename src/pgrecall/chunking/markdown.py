@@ -1,4 +1,4 @@
-"""The parts of Markdown that decide where to cut: headings, and blocks that are not prose (code fences, tables)."""
+"""The parts of Markdown that decide where to cut: headings, and blocks that are not prose."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 from pgrecall.chunking import boundaries, markdown
 from pgrecall.chunking.boundaries import Level, Places
@@ -34,12 +34,19 @@ class Outline:
         )
 
     def headings(self, start: int, end: int) -> Path:
-        """The headings that stand above all of ``text[start:end]``; a heading without a body of its own aside."""
+        """The headings that stand above all of ``text[start:end]``.
+
+        A heading without a body of its own does not count, unless there is no other.
+        """
         touched = self.sections(start, end)
-        paths = [self.paths[i] for i in touched if self.bodies[i]] or [
-            self.paths[i] for i in touched
-        ]
-        return tuple(commonprefix(paths))
+        if len(touched) == 1:
+            return self.paths[touched[0]]
+        paths = [self.paths[i] for i in touched if self.bodies[i]]
+        paths = paths or [self.paths[i] for i in touched]
+        # What the least and the greatest path begin with, all between them begin with too.
+        least, greatest = min(paths), max(paths)
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(least, greatest, strict=False))
+        return tuple(heading for heading, _ in same)
 
 
 def outline(text: str, markup: Markup) -> Outline:

@@ -1,10 +1,11 @@
 """Which of the places become cuts: decided by the text nearby, so that an edit moves no cut far away.
 
-A packer that fills chunks from the top has every later cut depend on every earlier one. Here each place gets a key:
-its level first, then a hash of the text around it. A place is a cut if its key is the greatest within ``reach``
-tokens on either side. That depends on nothing else, whatever happens elsewhere in the text; two cuts are at
-least ``reach`` tokens apart, and mostly not much more than twice as far. The parts that are longer than the
-limit are cut again, from place to place, each time at the greatest key that leaves well filled parts.
+A packer that fills chunks from the top has every later cut depend on every earlier one. Here each place gets
+a key: its level first, then a hash of the text around it. A place is a cut if its key is the greatest within
+``reach`` tokens on either side. That depends on nothing else, whatever happens elsewhere in the text; two
+cuts are at least ``reach`` tokens apart, and mostly not much more than twice as far. The parts that are
+longer than the limit are cut again, from place to place, each time at the greatest key that leaves well
+filled parts.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def keys(levels: IntArray, hashes: IntArray) -> IntArray:
 
 
 def peaks(gaps: Gaps, reach: int) -> npt.NDArray[np.bool_]:
-    """Which candidates have the greatest key among all that are less than reach tokens away; of equals, the first."""
+    """Which candidates have the greatest key of all less than reach tokens away; of equals, the first."""
     index = np.arange(len(gaps.keys))
     low = np.searchsorted(gaps.tokens, gaps.tokens - reach, "right")
     high = np.searchsorted(gaps.tokens, gaps.tokens + reach, "left")
@@ -71,8 +72,11 @@ def fenced(gaps: Gaps, barriers: npt.NDArray[np.bool_]) -> Gaps:
 
 
 def fill(gaps: Gaps, first: int, last: int, limit: int) -> Iterator[int]:
-    """Cuts between the candidates first and last (which are cuts), so that no part exceeds the limit where possible."""
-    while (rest := int(gaps.tokens[last] - gaps.tokens[first])) > limit and last - first > 1:
+    """Cuts between the candidates first and last (which are cuts).
+
+    No part has more tokens than the limit, unless no candidate stands in it.
+    """
+    while gaps.tokens[last] - gaps.tokens[first] > limit and last - first > 1:
         first = _next_cut(gaps, first, last, limit)
         yield first
 

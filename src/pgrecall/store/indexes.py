@@ -103,6 +103,7 @@ def _count_words(generation: Generation) -> Flow[None]:
         """,
         [*here, generation.table],
     )
+    yield from fetch("ANALYZE pgrecall.lexemes")
     yield from fetch(
         """
         UPDATE pgrecall.generations AS g

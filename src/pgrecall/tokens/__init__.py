@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from pgrecall.errors import InvalidArgument
 from pgrecall.tokens.base import Separable, Tokenizer
 
 __all__ = ["Separable", "Tokenizer", "open_tokenizer"]

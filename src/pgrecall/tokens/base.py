@@ -65,7 +65,7 @@ def token_starts(ids: npt.NDArray[np.int32], widths: npt.NDArray[np.int16]) -> O
 
 
 def truncate_with(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:
-    """Implements ``Tokenizer.truncate`` by ``starts`` and ``count``, without reading the rest of a long text."""
+    """Implements ``Tokenizer.truncate`` by ``starts`` and ``count``; does not read all of a long text."""
     if max_tokens <= 0:
         return ""
     window = 16 * max_tokens + 64

@@ -138,6 +138,6 @@ def _tiktoken_encoding(name: str) -> tiktoken.Encoding:
         return tiktoken.get_encoding(name)
     except Exception as exc:  # tiktoken passes on whatever its download or cache raises
         raise InvalidArgument(
-            f"tiktoken cannot provide the encoding {name!r}: allow it to download the file once, or put it into "
-            "the folder that TIKTOKEN_CACHE_DIR names."
+            f"tiktoken cannot provide the encoding {name!r}: allow it to download the file once, "
+            "or put it into the folder that TIKTOKEN_CACHE_DIR names."
         ) from exc

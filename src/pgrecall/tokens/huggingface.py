@@ -57,7 +57,8 @@ def open_file(path: Path, name: str) -> Tokenizer:
         backend = Backend.from_file(str(path))
     except Exception as exc:  # the package raises plain Exception
         raise InvalidArgument(
-            f"{str(path)!r} is not a tokenizer that can be read: give the path of a Hugging Face tokenizer.json."
+            f"{str(path)!r} is not a tokenizer that can be read: give the path of a Hugging Face "
+            "tokenizer.json."
         ) from exc
     backend.no_truncation()
     backend.no_padding()

@@ -1,10 +1,11 @@
 """SentencePiece-like byte-pair encodings without pre-tokenizer (Llama 2, wordllama), made fast and kept exact.
 
 Such a tokenizer runs its merges over the whole text at once, which is slow and grows faster than the text.
-But a merge can only join two characters that stand side by side in some token of the vocabulary. Where the two
-characters at a place do so in none, the tokens on the left do not depend on those on the right. So the vocabulary
-itself says how a text falls into words: here after every digit and ideograph, between letters and punctuation,
-and before every space. Words repeat: their tokens are kept, and only words that were not seen before are encoded.
+But a merge can only join two characters that stand side by side in some token of the vocabulary. Where the
+two characters at a place do so in none, the tokens on the left do not depend on those on the right. So the
+vocabulary itself says how a text falls into words: here after every digit and ideograph, between letters and
+punctuation, and before every space. Words repeat: their tokens are kept, and only words that were not seen
+before are encoded.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _CACHE_CHARACTERS = 4_000_000
 
 
 class WordTokenizer:
-    """A byte-pair encoding whose words can be told from its vocabulary; ``fits`` says whether one can be used."""
+    """A byte-pair encoding whose words can be told from its vocabulary, as ``fits`` says."""
 
     def __init__(self, name: str, backend: Backend) -> None:
         vocabulary = backend.get_vocab(with_added_tokens=False)
@@ -75,7 +76,7 @@ class WordTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens in the text are ordinary text."""
-        return np.frombuffer(self._encode(text), np.int32).tolist()
+        return list(memoryview(self._encode(text)).cast("i"))
 
     def encode_ragged(
         self, texts: Sequence[str]
@@ -102,7 +103,7 @@ class WordTokenizer:
         return self._encode_all([text])[0]
 
     def _encode_all(self, texts: Sequence[str]) -> list[bytes]:
-        """The ids of each text as the bytes of an int32 array: joining those is the fastest way to put words together."""
+        """The ids of each text as the bytes of an int32 array: joining those is the fastest way."""
         words = [self._words.findall(_marked(scalar_values(text))) for text in texts]
         cache = self._cache
         try:

@@ -129,27 +129,32 @@ LANGUAGE sql STABLE AS $$
         pgrecall.distance(g.metric, g.dimensions, exact), condition)
 $$;
 
+-- Whether at most so many rows match, counted no further than that.
+CREATE FUNCTION pgrecall.few_match(condition text, tenant text, path jsonpath, few integer)
+RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    matching bigint;
+BEGIN
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM pgrecall.chunks AS c WHERE %s LIMIT $1) AS m',
+                   condition)
+       INTO matching USING few + 1, tenant, path;
+    RETURN matching <= few;
+END
+$$;
+
 -- How the vector arm runs: 'exact' over the matching rows while they are few (in a small collection
 -- always), or where there is no index yet; 'hnsw' otherwise. Over 2,000 rows an exact search costs
 -- about as much as an index scan.
 CREATE FUNCTION pgrecall.vector_strategy(
-    g pgrecall.target, tenant text, path jsonpath, exact boolean)
+    g pgrecall.target, condition text, tenant text, path jsonpath, exact boolean)
 RETURNS text
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    matching bigint;
-    few constant integer := 2000;
-BEGIN
-    IF exact OR NOT g.indexed OR g.chunk_count <= few THEN
-        RETURN 'exact';
-    ELSIF tenant IS NULL AND path IS NULL THEN
-        RETURN 'hnsw';
-    END IF;
-    EXECUTE format('SELECT count(*) FROM (SELECT FROM pgrecall.chunks AS c WHERE %s LIMIT $1) AS m',
-                   pgrecall.condition(g.generation_id, tenant, path))
-       INTO matching USING few + 1, tenant, path;
-    RETURN CASE WHEN matching > few THEN 'hnsw' ELSE 'exact' END;
-END
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN exact OR NOT g.indexed OR g.chunk_count <= 2000 THEN 'exact'
+        WHEN tenant IS NULL AND path IS NULL THEN 'hnsw'
+        WHEN pgrecall.few_match(condition, tenant, path, 2000) THEN 'exact'
+        ELSE 'hnsw' END
 $$;
 
 -- The terms of a question, their weights, and which of them select candidates.
@@ -170,11 +175,12 @@ DECLARE
     at_most constant integer := 32;
 BEGIN
     WITH asked AS (
-        SELECT q.lexeme, coalesce(l.frequency, unlisted) AS frequency
+        SELECT q.lexeme,
+               coalesce((SELECT l.frequency FROM pgrecall.lexemes AS l
+                          WHERE l.generation_id = g.generation_id AND l.lexeme = q.lexeme),
+                        unlisted) AS frequency
           -- A tsvector takes 1 MB; so long a question has its rarest words long before.
           FROM unnest(pg_catalog.to_tsvector(g.language::regconfig, left(query_text, 100000))) AS q
-          LEFT JOIN pgrecall.lexemes AS l
-            ON l.generation_id = g.generation_id AND l.lexeme = q.lexeme
     ), ranked AS (
         SELECT ln(1 + (1 - frequency + 0.5 / total) / (frequency + 0.5 / total)) AS weight,
                ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS term,
@@ -254,7 +260,7 @@ DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
     path jsonpath := CASE WHEN filter IS NOT NULL THEN pgrecall.filter(filter) END;
     condition text := pgrecall.condition(g.generation_id, tenant, path);
-    how text := pgrecall.vector_strategy(g, tenant, path, exact);
+    how text := pgrecall.vector_strategy(g, condition, tenant, path, exact);
     hits pgrecall.hit[];
 BEGIN
     PERFORM pgrecall.check_arguments(g, query_embedding, k);
@@ -266,16 +272,21 @@ BEGIN
         -- "distance + 0": the planner takes an index scan for sorted, and a relaxed one is not quite.
         EXECUTE format(
             'SELECT array_agg((content, %1$s, uri, title, metadata, tenant_id, document_id, ordinal,'
-            '       start_offset, end_offset, page, headings, %1$s, NULL, rank, NULL, %3$L, true'
-            '       )::pgrecall.hit ORDER BY rank)'
-            '  FROM (SELECT *, row_number() OVER (ORDER BY distance + 0, document_id, ordinal) AS rank'
-            '          FROM (%2$s) AS arm) AS ranked',
+            '                  start_offset, end_offset, page, headings, %1$s, NULL, NULL, NULL,'
+            '                  %3$L, true)::pgrecall.hit ORDER BY distance + 0, document_id, ordinal)'
+            '  FROM (%2$s) AS arm',
             pgrecall.similarity(g.metric), pgrecall.vector_arm(g, condition, how = 'exact'), how)
            INTO hits USING query_embedding, tenant, path, k;
         EXIT WHEN how = 'exact' OR cardinality(hits) >= k;
         how := 'exact';
     END LOOP;
-    RETURN QUERY SELECT * FROM unnest(hits);
+    RETURN QUERY SELECT h.content, h.score, h.uri, h.title, h.metadata, h.tenant_id, h.document_id,
+                        h.ordinal, h.start_offset, h.end_offset, h.page, h.headings, h.vector_score,
+                        h.text_score, rank, h.text_rank, h.strategy, h.complete
+                   FROM unnest(hits) WITH ORDINALITY AS h (
+                        content, score, uri, title, metadata, tenant_id, document_id, ordinal,
+                        start_offset, end_offset, page, headings, vector_score, text_score,
+                        vector_rank, text_rank, strategy, complete, rank);
 END
 $$;
 
@@ -334,7 +345,7 @@ DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
     path jsonpath := pgrecall.filter(filter);
     condition text := pgrecall.condition(g.generation_id, tenant, path);
-    how text := pgrecall.vector_strategy(g, tenant, path, exact);
+    how text := pgrecall.vector_strategy(g, condition, tenant, path, exact);
     candidates integer := greatest(k, 100);
     words record;
     selecting tsquery;

@@ -1,0 +1,261 @@
+"""Tokenizers: the same tokens as the originals, and offsets that fit them."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+
+from pgrecall.errors import InvalidArgument
+from pgrecall.tokens import Separable, Tokenizer, open_tokenizer
+from pgrecall.tokens.huggingface import HuggingFaceTokenizer, wordllama_file
+from pgrecall.tokens.words import WordTokenizer
+
+MARK = "\u2581"
+#: The digest that tiktoken itself checks the file against.
+CL100K_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+NAMES = ["cl100k_base", "wordllama"]
+
+FRAGMENTS = st.sampled_from(
+    [
+        "word",
+        " ",
+        "  ",
+        "\n",
+        "\r\n",
+        "\t",
+        ".",
+        ", ",
+        "Don't",
+        "123456",
+        "naïve",
+        "漢字かな",
+        "。",
+        "👩‍👩‍👧‍👦",
+        "🇩🇪",
+    ]
+    + [
+        "e\u0301\u0323",
+        MARK,
+        f"{MARK}a",
+        " " + MARK,
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<0x41>",
+        "<|endoftext|>",
+        "\x00",
+    ]
+    + [
+        "x" * 70,
+        "=" * 40,
+        "كتاب",
+        "हिन्दी",
+        "\u00a0",
+        "\u3000",
+        "\ufb01",
+        "\u2028",
+        "don’t",
+        "ſ",
+        "()",
+        "``",
+    ]
+)
+TEXTS = st.lists(FRAGMENTS | st.text(max_size=6), max_size=25).map("".join)
+
+
+@cache
+def original() -> Backend:
+    """The tokenizer of wordllama, as the package that it was made with runs it."""
+    backend = Backend.from_file(str(wordllama_file()))
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    return backend
+
+
+def original_ids(text: str) -> list[int]:
+    ids: list[int] = original().encode(text, add_special_tokens=False).ids
+    return ids
+
+
+@pytest.fixture(params=NAMES)
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    return open_tokenizer(request.param)
+
+
+def test_bundled_encoding_is_the_original_file() -> None:
+    data = resources.files("pgrecall").joinpath("data/cl100k_base.tiktoken").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == CL100K_SHA256
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("", []),
+        ("hello world", [15339, 1917]),
+        ("<|endoftext|>", [27, 91, 8862, 728, 428, 91, 29]),
+        ("tiktoken is great!", [83, 1609, 5963, 374, 2294, 0]),
+        ("お誕生日おめでとう", [33334, 45918, 243, 21990, 9080, 33334, 62004, 16556, 78699]),
+    ],
+)
+def test_cl100k_gives_the_known_ids(text: str, ids: list[int]) -> None:
+    assert open_tokenizer("cl100k_base").encode(text) == ids
+
+
+def test_wordllama_equals_the_original_on_real_text() -> None:
+    tokenizer = open_tokenizer("wordllama")
+    for module in (inspect, json, pytest, Path):
+        source = Path(inspect.getfile(module)).read_text(encoding="utf-8")
+        assert tokenizer.encode(source) == original_ids(source)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_wordllama_equals_the_original(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    assert open_tokenizer("wordllama").encode(text) == original_ids(text)
+
+
+@pytest.mark.parametrize(
+    "text", [MARK, MARK * 3, f"{MARK}hello", f"a {MARK} b", f" {MARK}", " ", "  a"]
+)
+def test_wordllama_and_its_own_mark_of_a_space(text: str) -> None:
+    assert open_tokenizer("wordllama").encode(text) == original_ids(text)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(TEXTS, max_size=6))
+def test_encode_ragged_is_encode_of_each(texts: list[str]) -> None:
+    tokenizer = open_tokenizer("wordllama")
+    assert isinstance(tokenizer, WordTokenizer)
+    ids, lengths = tokenizer.encode_ragged(texts)
+    each = [tokenizer.encode(text) for text in texts]
+    assert lengths.tolist() == [len(line) for line in each]
+    assert ids.tolist() == [token for line in each for token in line]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS)
+def test_starts_ascend_and_match_the_tokens(name: str, text: str) -> None:
+    tokenizer = open_tokenizer(name)
+    starts = tokenizer.starts(text)
+    assert len(starts) == tokenizer.count(text) == len(tokenizer.encode(text))
+    assert (np.diff(starts) >= 0).all()
+    assert not len(starts) or (starts[0] == 0 and starts[-1] < len(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "starts"),
+    [
+        ("cl100k_base", "hello world, ok", [0, 5, 11, 12]),
+        ("wordllama", "hello world, ok", [0, 5, 11, 12]),
+        # Each of the three bytes of the character is a token.
+        ("wordllama", "a\u0f00b", [0, 1, 1, 1, 2]),
+        ("cl100k_base", "a\u0f00b", [0, 1, 1, 2]),
+    ],
+)
+def test_starts_are_offsets_of_characters(name: str, text: str, starts: list[int]) -> None:
+    assert open_tokenizer(name).starts(text).tolist() == starts
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=200, deadline=None)
+@given(texts=st.tuples(TEXTS, TEXTS))
+def test_a_seam_parts_the_tokens_whatever_lies_around(name: str, texts: tuple[str, str]) -> None:
+    tokenizer = open_tokenizer(name)
+    assert isinstance(tokenizer, Separable)
+    text, other = texts
+    cuts = [match.start() for match in tokenizer.seams.finditer(text)]
+    inner = "".join(texts)
+    for cut in [*cuts, *(len(text) + m.start() for m in tokenizer.seams.finditer(other))]:
+        whole, left = tokenizer.starts(inner), tokenizer.count(inner[:cut])
+        assert np.searchsorted(whole, cut) == left
+    edges = [0, *cuts, len(text)]
+    for first, last in zip(edges, edges[2:], strict=False):
+        # Taking out what lies between two seams leaves the tokens of the rest.
+        if 0 < first and last < len(text):
+            rest = tokenizer.count(text[:first] + text[last:])
+            assert rest == tokenizer.count(text[:first]) + len(
+                tokenizer.starts(text)[np.searchsorted(tokenizer.starts(text), last) :]
+            )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS, limit=st.integers(-1, 20))
+def test_truncate_gives_a_prefix_within_the_limit(name: str, text: str, limit: int) -> None:
+    tokenizer = open_tokenizer(name)
+    prefix = tokenizer.truncate(text, limit)
+    assert text.startswith(prefix)
+    assert tokenizer.count(prefix) <= max(limit, 0)
+    assert prefix == text or tokenizer.count(text) > limit
+
+
+def test_truncate_keeps_as_many_tokens_as_allowed(tokenizer: Tokenizer) -> None:
+    text = "The quick brown fox jumps over the lazy dog. " * 2000
+    for limit in (1, 10, 1000):
+        prefix = tokenizer.truncate(text, limit)
+        assert tokenizer.count(prefix) == limit
+        assert tokenizer.encode(text)[:limit] == tokenizer.encode(prefix)
+
+
+def test_lone_surrogates_count_like_the_replacement_character(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode("a\ud800b") == tokenizer.encode("a\ufffdb")
+    assert tokenizer.starts("a\ud800b").tolist() == tokenizer.starts("a\ufffdb").tolist()
+
+
+def test_long_texts_are_encoded_in_slices_without_a_trace() -> None:
+    line = "Every good boy, 4 of them, deserves «fun»; naïve 漢字.\n"
+    tokenizer = open_tokenizer("cl100k_base")
+    copies = (1 << 20) // len(line) + 1000
+    assert tokenizer.count(line * copies) == tokenizer.count(line) * copies
+
+
+def test_the_same_name_gives_the_same_tokenizer(tokenizer: Tokenizer) -> None:
+    assert open_tokenizer(tokenizer.name) is tokenizer
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "gpt-none", "/no/such/tokenizer.json"])
+def test_an_unknown_name_is_refused(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="There is no tokenizer"):
+        open_tokenizer(name)
+
+
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(InvalidArgument, match=r"tokenizer\.json"):
+        open_tokenizer(str(path))
+
+
+def test_any_tokenizer_json_can_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    vocabulary = {"[UNK]": 0, "good": 1, "boy": 2, ",": 3}
+    model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}
+    path.write_text(
+        json.dumps(
+            {
+                "version": "1.0",
+                "added_tokens": [],
+                "model": model,
+                "pre_tokenizer": {"type": "Whitespace"},
+            }
+        ),
+        encoding="utf-8",
+    )
+    tokenizer = open_tokenizer(str(path))
+    assert isinstance(tokenizer, HuggingFaceTokenizer)
+    assert tokenizer.encode("good boy, eh") == [1, 2, 3, 0]
+    assert tokenizer.starts("good boy, eh").tolist() == [0, 5, 8, 10]
+    assert tokenizer.truncate("good boy, eh", 2) == "good boy"
