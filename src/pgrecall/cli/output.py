@@ -44,7 +44,9 @@ def as_json(value: Any) -> dict[str, Any]:
 def print_hit(number: int, hit: Hit) -> None:
     """A hit as a person reads it: where it is, how good it is, what it says."""
     place = f"{hit.uri}:{hit.start}-{hit.end}" + (f" p. {hit.page}" if hit.page else "")
-    heading = " > ".join([*([hit.title] if hit.title else []), *hit.headings])
+    # A document's first heading is often its title.
+    above = hit.headings[1:] if hit.headings[:1] == (hit.title,) else hit.headings
+    heading = " > ".join([hit.title, *above] if hit.title else above)
     out.print(f"[bold]{number}. {hit.score:.3f}[/]  {escape(heading)}")
     out.print(f"   {escape(place)}", style="cyan")
     excerpt = " ".join(hit.text.split())
