@@ -56,7 +56,7 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class ExtensionMissing(DatabaseError):
-    """This database has no pgvector: a superuser runs CREATE EXTENSION vector in it once."""
+    """This database has no pgvector yet: `pgrecall db upgrade` runs CREATE EXTENSION vector in it."""
 
 
 class ExtensionTooOld(DatabaseError):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.conftest import Cli, assert_whole, command, lines
 
-DOCUMENTS = 150
+DOCUMENTS = 80
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def tree(tmp_path: Path) -> Path:
         paragraphs = (
             f"In place {n}, on day {day}, {day * n % 97} boats went out and {n * 7 % 31 + day} came "
             f"back with {day * 13 % 89} baskets of fish before the wind turned to {n % 16}."
-            for day in range(300)
+            for day in range(100)
         )
         (folder / f"{n:03}.txt").write_text("\n\n".join(paragraphs))
     return folder

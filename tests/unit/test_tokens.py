@@ -26,49 +26,9 @@ CL100K_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a
 NAMES = ["cl100k_base", "wordllama"]
 
 FRAGMENTS = st.sampled_from(
-    [
-        "word",
-        " ",
-        "  ",
-        "\n",
-        "\r\n",
-        "\t",
-        ".",
-        ", ",
-        "Don't",
-        "123456",
-        "naïve",
-        "漢字かな",
-        "。",
-        "👩‍👩‍👧‍👦",
-        "🇩🇪",
-    ]
-    + [
-        "e\u0301\u0323",
-        MARK,
-        f"{MARK}a",
-        " " + MARK,
-        "<s>",
-        "</s>",
-        "<unk>",
-        "<0x41>",
-        "<|endoftext|>",
-        "\x00",
-    ]
-    + [
-        "x" * 70,
-        "=" * 40,
-        "كتاب",
-        "हिन्दी",
-        "\u00a0",
-        "\u3000",
-        "\ufb01",
-        "\u2028",
-        "don’t",
-        "ſ",
-        "()",
-        "``",
-    ]
+    "word| |  |\n|\r\n|\t|.|, |Don't|123456|naïve|漢字かな|。|👩‍👩‍👧‍👦|🇩🇪|e\u0301\u0323|<s>|</s>|<unk>|<0x41>"
+    "|\x00|كتاب|हिन्दी|\u00a0|\u3000|\ufb01|\u2028|don’t|\u017f|()|``".split("|")
+    + [MARK, f"{MARK}a", " " + MARK, "<|endoftext|>", "x" * 70, "=" * 40]
 )
 TEXTS = st.lists(FRAGMENTS | st.text(max_size=6), max_size=25).map("".join)
 
@@ -184,7 +144,7 @@ def test_a_seam_parts_the_tokens_whatever_lies_around(name: str, texts: tuple[st
     edges = [0, *cuts, len(text)]
     for first, last in zip(edges, edges[2:], strict=False):
         # Taking out what lies between two seams leaves the tokens of the rest.
-        if 0 < first and last < len(text):
+        if first and last < len(text):
             rest = tokenizer.count(text[:first] + text[last:])
             assert rest == tokenizer.count(text[:first]) + len(
                 tokenizer.starts(text)[np.searchsorted(tokenizer.starts(text), last) :]

@@ -132,7 +132,10 @@ def _prepare_extension(url: str) -> None:
                 connection.execute("SELECT pg_advisory_lock(hashtext('pgrecall.migrate'))")
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             except psycopg.errors.InsufficientPrivilege as exc:
-                raise errors.ExtensionMissing from exc
+                raise errors.ExtensionMissing(
+                    "This role may not create the extension: a superuser runs CREATE EXTENSION "
+                    "vector in this database once, then run `pgrecall db upgrade` again."
+                ) from exc
             version = available
         check_extension(version, available)
 
