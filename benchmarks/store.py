@@ -17,6 +17,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -31,6 +32,7 @@ from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import prepare
 from pgrecall.store.vectors import encode, encode_all
+from pgrecall.types import FloatArray
 
 EF_SEARCH = 100
 BARE_COLUMNS = "document_id uuid, ordinal int, content text, metadata jsonb, embedding halfvec(256)"
@@ -49,7 +51,9 @@ def prepared(rows: int, embedder: pgrecall.Embedder, name: str) -> list[Prepared
     made: list[Prepared] = []
     count = 0
     for uri, text in texts():
-        document = pgrecall.Document(uri=uri, text=text, title=Path(uri).name, metadata={"n": count})
+        document = pgrecall.Document(
+            uri=uri, text=text, title=Path(uri).name, metadata={"n": count}
+        )
         chunks = split(text, tokenizer=embedder.tokenizer, markup="code", title=document.title)
         made.append(
             Prepared(
@@ -141,10 +145,10 @@ def store_equal(
     return time.perf_counter() - began
 
 
-def timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[Any], object], argument: object) -> float:
     """Seconds of one call."""
     began = time.perf_counter()
-    call()
+    call(argument)
     return time.perf_counter() - began
 
 
@@ -205,15 +209,19 @@ def search(
     text = statement.as_string(connection).encode()
     connection.execute(f"SET hnsw.ef_search = {EF_SEARCH}".encode())
     times: dict[str, list[float]] = {"bare": [], "vector": [], "words": []}
+
+    def bare(vector: FloatArray) -> object:
+        wire = [encode(vector)] * 2
+        return connection.execute(text, wire, prepare=True, binary=True).fetchall()
+
+    def ours(question: str | FloatArray) -> object:
+        return docs.search(question, k=10, mode="vector")
+
     for n in range(queries):
         vector, question = vectors[n % len(vectors)], questions[n % len(vectors)]
-        wire = [encode(vector)] * 2
-        bare = connection.execute
-        times["bare"].append(
-            timed(lambda wire=wire: bare(text, wire, prepare=True, binary=True).fetchall())  # type: ignore[misc]
-        )
-        times["vector"].append(timed(lambda v=vector: docs.search(v, k=10, mode="vector")))  # type: ignore[misc]
-        times["words"].append(timed(lambda q=question: docs.search(q, k=10, mode="vector")))  # type: ignore[misc]
+        times["bare"].append(timed(bare, vector))
+        times["vector"].append(timed(ours, vector))
+        times["words"].append(timed(ours, question))
     base = statistics.median(times["bare"])
     print(f"top 10, ef_search {EF_SEARCH}, {queries} queries each")
     for name, values in times.items():

@@ -133,7 +133,10 @@ class Failure:
 
 @dataclass(slots=True, kw_only=True)
 class IngestReport:
-    """What an ingestion did. Documents: new, changed, unchanged, removed, failed. Chunks: chunks, embedded, reused."""
+    """What an ingestion did.
+
+    Documents: new, changed, unchanged, removed, failed. Chunks: chunks, embedded, reused.
+    """
 
     new: int = 0
     changed: int = 0

@@ -189,10 +189,18 @@ def test_version_and_help() -> None:
         assert described.returncode == 0
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(cli: Cli, notes: Path, database_url: str) -> None:
+def test_a_reader_that_has_seen_enough_is_no_error(
+    cli: Cli, notes: Path, database_url: str
+) -> None:
     cli("ingest", notes)
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{' '.join(command('search', 'a', '--json'))} | head -n 1"],
+        [
+            "bash",
+            "-o",
+            "pipefail",
+            "-c",
+            f"{' '.join(command('search', 'a', '--json'))} | head -n 1",
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, "PGRECALL_DATABASE_URL": database_url},

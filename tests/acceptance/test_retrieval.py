@@ -18,9 +18,7 @@ QUESTIONS = [json.loads(line) for line in (EXAMPLES / "questions.jsonl").read_te
 
 
 @pytest.fixture(scope="module")
-def docs(
-    create_database: CreateDatabase, template_database: str
-) -> Iterator[pgrecall.Collection]:
+def docs(create_database: CreateDatabase, template_database: str) -> Iterator[pgrecall.Collection]:
     with create_database(template_database) as url, pgrecall.connect(url) as db:
         collection = db.create_collection("demo")
         report = collection.ingest([EXAMPLES / "solar-system"])
@@ -65,7 +63,7 @@ def test_pages_of_a_pdf_are_cited(docs: pgrecall.Collection) -> None:
 
 
 def test_every_citation_is_exact(docs: pgrecall.Collection) -> None:
-    with psycopg.connect(docs._session._pool.conninfo) as connection:
+    with psycopg.connect(str(docs._session._pool.conninfo)) as connection:
         for q in QUESTIONS:
             context = docs.context(q["query"], max_tokens=700)
             assert context.citations

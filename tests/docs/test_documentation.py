@@ -114,6 +114,8 @@ def test_every_block_is_known() -> None:
     found = {
         block.language
         for page in PAGES
-        for block in (Block(page.name, 0, m[1], m[2], m[3]) for m in FENCE.finditer(page.read_text("utf-8")))
+        for block in (
+            Block(page.name, 0, m[1], m[2], m[3]) for m in FENCE.finditer(page.read_text("utf-8"))
+        )
     }
     assert found <= {"bash", "python", "sql", "text"}, "a block of an unknown kind is not run"

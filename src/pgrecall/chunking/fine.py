@@ -12,6 +12,8 @@ from pgrecall.chunking.boundaries import IntArray, Level, Places, merged
 from pgrecall.chunking.fingerprint import code_points
 
 _CLAUSE_ENDS = np.array([ord(char) for char in ",;:.!?，、；："], np.uint32)
+#: Those after which no space stands.
+_WIDE_CLAUSE_ENDS = "，、；："
 _JOINER = 0x200D
 _REGIONAL = (0x1F1E6, 0x1F1FF)
 _SKIN = (0x1F3FB, 0x1F3FF)
@@ -42,6 +44,13 @@ def levels_inside(text: str, offsets: IntArray) -> IntArray:
         points = code_points(text[origin : int(part[-1]) + 2])
         levels[i : i + block] = _levels(points, part - origin)
     return levels
+
+
+def begins_word(text: str, offset: int) -> bool:
+    """Whether the level of an offset greater than 0 is WORD or CLAUSE, told without arrays."""
+    before, here = text[offset - 1], text[offset]
+    parted = before.isspace() or here.isspace() or before in _WIDE_CLAUSE_ENDS
+    return parted and not _extends(here) and before + here != "\r\n"
 
 
 def _levels(points: npt.NDArray[np.uint32], offsets: IntArray) -> IntArray:

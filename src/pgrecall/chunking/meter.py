@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from pgrecall.chunking.boundaries import IntArray
 from pgrecall.tokens import Separable, Tokenizer
 
@@ -23,7 +21,11 @@ class Meter:
 
     def before(self, offsets: IntArray) -> IntArray:
         """Number of tokens of the whole text that start before each offset."""
-        return np.searchsorted(self.starts, offsets).astype(np.int64)
+        return self.starts.searchsorted(offsets).astype(np.int64)
+
+    def index(self, offset: int) -> int:
+        """``before`` of one offset."""
+        return int(self.starts.searchsorted(offset))
 
     def count(self, start: int, end: int, before: str = "") -> int:
         """Exact number of tokens of ``before + text[start:end]``, as if it stood alone.
@@ -32,7 +34,7 @@ class Meter:
         the seams, is a short text, and the only one that is tokenised.
         """
         first, last = self._span(start, end)
-        inner = int(np.subtract(*self.before(np.array([last, first])))) if first < last else 0
+        inner = self.index(last) - self.index(first) if first < last else 0
         return inner + self._tokenizer.count(
             before + self._text[start:first] + self._text[last:end]
         )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from pgrecall.chunking import packing
-from pgrecall.chunking.boundaries import IntArray, Level
+from pgrecall.chunking.boundaries import IntArray, Level, Places
 from pgrecall.chunking.config import ChunkConfig
 from pgrecall.chunking.fine import levels_inside, refined
 from pgrecall.chunking.fingerprint import fingerprints
 from pgrecall.chunking.headers import Headers
 from pgrecall.chunking.meter import Meter
 from pgrecall.chunking.outline import Outline, outline
+from pgrecall.chunking.overlap import Overlap
 from pgrecall.chunking.packing import Gaps
 from pgrecall.tokens import Tokenizer, open_tokenizer
 from pgrecall.types import Chunk, Markup
@@ -33,8 +35,8 @@ def split(
 ) -> list[Chunk]:
     """Cut a text into chunks that are exact slices of it: ``text[c.start:c.end] == c.content``.
 
-    No chunk's ``embedded_text`` has more than ``config.max_tokens`` tokens of the tokenizer (default: cl100k_base),
-    and ``tokens`` is its exact number. How the cuts are chosen is told in ``pgrecall.chunking``.
+    No chunk's ``embedded_text`` has more than ``config.max_tokens`` tokens of the tokenizer (default:
+    cl100k_base), and ``tokens`` is its exact number. How the cuts are chosen is told in ``pgrecall.chunking``.
     """
     if not text or text.isspace():
         return []
@@ -80,24 +82,20 @@ class _Splitter:
         limit = config.max_tokens // 4 if config.include_header else 0
         self._headers = Headers(tokenizer, title, limit)
         self._offsets, self._gaps = self._candidates()
+        self._levels = self._gaps.levels
+        self._overlap = Overlap(
+            text, Places(self._offsets, self._levels), self._meter, config.overlap_tokens
+        )
 
     def parts(self) -> Iterator[_Part]:
         """The chunks in order."""
-        previous: _Part | None = None
-        previous_start = 0
         for segment in self._segments():
-            for i, (first, last) in enumerate(zip(segment, segment[1:], strict=False)):
-                start, end = int(self._offsets[first]), int(self._offsets[last])
-                for part_start, part_end in self._fitting(start, end):
-                    overlap = bool(i) or part_start > start
-                    lead = (
-                        self._lead(previous_start, part_start, previous.end)
-                        if previous and overlap
-                        else part_start
-                    )
-                    previous = self._part(lead, part_start, part_end)
-                    previous_start = part_start
-                    yield previous
+            cuts = self._offsets[segment].tolist()
+            previous: tuple[int, int] | None = None
+            for start, end in pairwise(cuts):
+                for first, part in self._fitting(start, end, previous):
+                    previous = first, part.end
+                    yield part
 
     def _candidates(self) -> tuple[IntArray, Gaps]:
         config = self._config
@@ -122,20 +120,16 @@ class _Splitter:
         gaps = packing.fenced(self._gaps, borders)
         cuts = np.flatnonzero(packing.peaks(gaps, reach) | borders)
         edges = np.flatnonzero(borders).tolist()
-        for first, last in zip(edges, edges[1:], strict=False):
+        for first, last in pairwise(edges):
             limit = self._limit(self._header_cost(first, last))
             if gaps.tokens[last] - gaps.tokens[first] <= limit:
                 yield [first, last]
                 continue
-            low, high = np.searchsorted(cuts, (first, last))
+            low, high = cuts.searchsorted((first, last))
             run = cuts[low : high + 1].tolist()
             yield [
                 first,
-                *(
-                    cut
-                    for a, b in zip(run, run[1:], strict=False)
-                    for cut in (*packing.fill(gaps, a, b, limit), b)
-                ),
+                *(cut for a, b in pairwise(run) for cut in (*packing.fill(gaps, a, b, limit), b)),
             ]
 
     def _borders(self, reach: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -143,7 +137,7 @@ class _Splitter:
         borders = np.zeros(len(self._offsets), bool)
         borders[[0, -1]] = True
         if self._config.respect_headings:
-            index = np.flatnonzero(self._gaps.levels >= Level.SECTION)
+            index = np.flatnonzero(self._levels >= Level.SECTION)
             subset = Gaps(self._gaps.keys[index], self._gaps.tokens[index])
             borders[index[packing.peaks(subset, reach)]] = True
         borders[-1] = True
@@ -153,58 +147,41 @@ class _Splitter:
         sections = self._outline.sections(int(self._offsets[first]), int(self._offsets[last]))
         return max(self._headers.cost(self._outline.paths[i]) for i in sections)
 
-    def _fitting(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The stripped slice, cut until its exact count is within the limit."""
+    def _fitting(
+        self, start: int, end: int, previous: tuple[int, int] | None
+    ) -> Iterator[tuple[int, _Part]]:
+        """The chunks of a slice, mostly one: cut until the exact counts are within the limit.
+
+        ``previous`` is the chunk before that may be repeated: its start without overlap, and its end.
+        With each chunk comes its own start without overlap.
+        """
         piece = self._text[start:end]
         start, end = end - len(piece.lstrip()), start + len(piece.rstrip())
         if start >= end:
             return
-        if self._part(start, start, end).tokens <= self._config.max_tokens:
-            yield start, end
-            return
+        lead = self._overlap.lead(previous[0], start, previous[1]) if previous else start
+        for candidate in dict.fromkeys((lead, start)):
+            part = self._part(candidate, end)
+            if part.tokens <= self._config.max_tokens:
+                yield start, part
+                return
         middle = self._middle(start, end)
-        yield from self._fitting(start, middle)
-        yield from self._fitting(middle, end)
+        for first, last in ((start, middle), (middle, end)):
+            for found in self._fitting(first, last, previous):
+                yield found
+                previous = found[0], found[1].end
 
     def _middle(self, start: int, end: int) -> int:
         """The best place to cut a slice in two: of the best level, and of those next to the middle."""
-        inner = self._offsets[slice(*np.searchsorted(self._offsets, (start + 1, end)))]
+        inner = self._offsets[slice(*self._offsets.searchsorted((start + 1, end)))]
         if not len(inner):
             inner = np.arange(start + 1, end)
         levels = levels_inside(self._text, inner)
         best = inner[levels == levels.max()]
         return int(best[np.argmin(np.abs(best - (start + end) // 2))])
 
-    def _lead(self, floor: int, start: int, previous_end: int) -> int:
-        """Where the chunk that begins at start begins with its overlap; after floor, the start of the one before."""
-        overlap = self._config.overlap_tokens
-        if not overlap:
-            return start
-        for place in self._leads(floor, start):
-            candidate = start - len(self._text[place:start].lstrip())
-            if self._meter.count(candidate, previous_end) <= overlap:
-                return candidate
-        return start
-
-    def _leads(self, floor: int, start: int) -> Iterator[int]:
-        high = int(self._meter.before(np.array([start]))[0])
-        low = max(high - self._config.overlap_tokens, 0)
-        earliest = max(int(self._meter.starts[low]), floor + 1)
-        first, last = np.searchsorted(self._offsets, (earliest, start))
-        offsets, levels = self._offsets[first:last], self._gaps.levels[first:last]
-        for level in (Level.SENTENCE, Level.LINE):
-            yield from offsets[levels >= level].tolist()
-        words = self._meter.starts[low:high]
-        words = words[(words >= earliest) & (words < start)]
-        yield from (
-            words[levels_inside(self._text, words) >= Level.WORD].tolist() if len(words) else ()
-        )
-
-    def _part(self, lead: int, start: int, end: int) -> _Part:
-        headings = self._outline.headings(start, end)
+    def _part(self, lead: int, end: int) -> _Part:
+        headings = self._outline.headings(lead, end)
         header = self._headers.line(headings)
-        while True:
-            tokens = self._meter.count(lead, end, f"{header}\n\n" if header else "")
-            if tokens <= self._config.max_tokens or lead == start:
-                return _Part(lead, end, headings, header, tokens)
-            lead = start
+        tokens = self._meter.count(lead, end, f"{header}\n\n" if header else "")
+        return _Part(lead, end, headings, header, tokens)
