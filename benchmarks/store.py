@@ -27,6 +27,8 @@ from psycopg.types.json import Jsonb
 import pgrecall
 from pgrecall.chunking import split
 from pgrecall.flow import run
+from pgrecall.ingest.job import WRITERS
+from pgrecall.pipeline import spread
 from pgrecall.store import collections, documents, indexes
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
@@ -88,8 +90,10 @@ def grouped(items: list[Prepared], chunks: int = 512) -> Iterator[list[Prepared]
 def store_ours(db: pgrecall.Database, items: list[Prepared], generation: Generation) -> float:
     """Seconds of the write path, settled."""
     began = time.perf_counter()
-    for group in grouped(items):
-        run(documents.write(generation, group), db._session)
+    for _ in spread(
+        grouped(items), lambda group: run(documents.write(generation, group), db._session), WRITERS
+    ):
+        pass
     written = sum(len(item.chunks) for item in items)
     run(indexes.settle(generation, written=written), db._session)
     return time.perf_counter() - began

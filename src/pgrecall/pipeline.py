@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: How often a stage that waits looks whether its reader has gone, in seconds.
 _POLL = 0.1
@@ -118,3 +121,36 @@ async def _fill_async(
             raise
         end = _End(exc)
     await buffer.put(end)
+
+
+def spread(items: Iterable[T], work: Callable[[T], R], workers: int) -> Generator[R, None, None]:
+    """``map(work, items)`` with so many at a time, in threads; results in the order of the items.
+
+    After an error nothing new is begun, and what is under way is waited for.
+    """
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+async def spread_async(
+    items: AsyncIterable[T], work: Callable[[T], Awaitable[R]], workers: int
+) -> AsyncGenerator[R, None]:
+    """As ``spread``, with tasks."""
+    pending: deque[asyncio.Future[R]] = deque()
+    try:
+        async for item in items:
+            pending.append(asyncio.ensure_future(work(item)))
+            if len(pending) >= workers:
+                yield await pending.popleft()
+        while pending:
+            yield await pending.popleft()
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgrecall.pipeline import ahead, ahead_async, from_thread
+from pgrecall.pipeline import ahead, ahead_async, from_thread, spread, spread_async
 
 
 @pytest.fixture(autouse=True)
@@ -219,3 +219,62 @@ def test_a_cancellation_from_inside_a_source_reaches_the_reader() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
     assert read == [1]
+
+
+def test_spread_keeps_order_and_runs_so_many_at_a_time() -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def work(item: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01 * (item % 3))
+        with lock:
+            running -= 1
+        return item * item
+
+    assert list(spread(range(20), work, 2)) == [n * n for n in range(20)]
+    assert most == 2
+
+
+def test_spread_begins_nothing_after_an_error() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    with pytest.raises(ValueError, match="three"):
+        list(spread(range(100), work, 2))
+    assert len(begun) <= 5
+
+
+def test_spread_async_keeps_order_and_leaves_no_task_behind() -> None:
+    async def numbers() -> AsyncGenerator[int, None]:
+        for n in range(10):
+            yield n
+
+    async def work(item: int) -> int:
+        if item == 6:
+            raise ValueError("six")
+        await asyncio.sleep(60 if item == 7 else 0.001)
+        return item
+
+    results: list[int] = []
+
+    async def collect() -> None:
+        async with aclosing(spread_async(numbers(), work, 2)) as spreading:
+            async for result in spreading:
+                results.append(result)
+
+    async def main() -> int:
+        with pytest.raises(ValueError, match="six"):
+            await collect()
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(main()) == 1
+    assert results == [0, 1, 2, 3, 4, 5]

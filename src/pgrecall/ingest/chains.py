@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
 
 from pgrecall.flow import run, run_async
-from pgrecall.ingest.job import Group, Ingestion, batched
+from pgrecall.ingest.job import WRITERS, Group, Ingestion, batched
 from pgrecall.ingest.stages import chunk, embed, select, write
 from pgrecall.load import LoadOptions, read
 from pgrecall.load.discover import StrPath
-from pgrecall.pipeline import ahead, ahead_async, from_thread
+from pgrecall.pipeline import ahead, ahead_async, from_thread, spread, spread_async
 from pgrecall.store import indexes
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import AsyncSession, Session
@@ -29,8 +29,8 @@ def ingest(
     groups = ahead(_groups(session, job, sources, options))
     # Closed at once if something fails: an exception that is kept would keep the threads too.
     with closing(ahead(_embedded(session, job, groups))) as embedded:
-        for group in embedded:
-            run(write(job, group), session)
+        for group in spread(embedded, lambda group: run(write(job, group), session), WRITERS):
+            job.written(group)
     run(indexes.settle(job.generation, written=job.report.chunks), session)
     job.report.seconds = time.perf_counter() - began
     return job.report
@@ -66,8 +66,10 @@ async def ingest_async(
     began = time.perf_counter()
     groups = ahead_async(_groups_async(session, job, sources, options))
     async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
-        async for group in embedded:
-            await run_async(write(job, group), session)
+        async for group in spread_async(
+            embedded, lambda group: run_async(write(job, group), session), WRITERS
+        ):
+            job.written(group)
     await run_async(indexes.settle(job.generation, written=job.report.chunks), session)
     job.report.seconds = time.perf_counter() - began
     return job.report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pgrecall import errors
@@ -19,6 +19,8 @@ LEDGER_BATCH = 64
 CHUNK_BATCH = 512
 #: Characters of text in one such batch, which bounds memory whatever the chunks' size.
 TEXT_BATCH = 8_000_000
+#: Groups that are written at the same time, each on a connection of its own.
+WRITERS = 2
 #: Batches in a row that may fail to be embedded before the run gives up on the embedder.
 PATIENCE = 3
 
@@ -64,6 +66,17 @@ class Ingestion:
         self._failing = self._failing + 1 if failure else 0
         if failure is not None and self._failing >= PATIENCE:
             raise failure
+
+    def written(self, group: Sequence[Prepared]) -> None:
+        """Count documents that are in. One thread calls it, whoever wrote them."""
+        report = self.report
+        for item in group:
+            report.new += not item.known
+            report.changed += item.known
+            report.chunks += len(item.chunks)
+            report.notes.extend((item.document.uri, note) for note in item.document.notes)
+        report.reused = max(0, report.chunks - report.embedded)
+        self.tell()
 
 
 def batched(items: Iterable[Document | Failure]) -> Iterator[list[Document | Failure]]:

@@ -131,8 +131,11 @@ def _embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
     return None
 
 
-def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
-    """Swap the group in. If the database refuses it, find out which document it refuses."""
+def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
+    """Swap the group in; returns what was written.
+
+    If the database refuses it, its documents are tried one by one, to report the one at fault.
+    """
     try:
         yield from documents.write(job.generation, group)
     except errors.DatabaseUnavailable:
@@ -140,17 +143,12 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
         if len(group) == 1:
             yield from give_up(job, group, str(exc))
-            return
+            return []
+        written = []
         for item in group:
-            yield from write(job, [item])
-        return
-    for item in group:
-        job.report.new += not item.known
-        job.report.changed += item.known
-        job.report.chunks += len(item.chunks)
-        job.report.notes.extend((item.document.uri, note) for note in item.document.notes)
-    job.report.reused = max(0, job.report.chunks - job.report.embedded)
-    job.tell()
+            written += yield from write(job, [item])
+        return written
+    return list(group)
 
 
 def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None]:

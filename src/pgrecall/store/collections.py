@@ -146,6 +146,10 @@ def _create_partition(generation: Generation) -> Flow[None]:
         " CONSTRAINT generation CHECK (generation_id = {number}))",
         # The text arm weighs words by how many chunks hold them, as ANALYZE counts it.
         "ALTER TABLE {partition} ALTER COLUMN tsv SET STATISTICS 1000",
+        # Nobody asks the planner about these, and they are long.
+        "ALTER TABLE {partition} ALTER COLUMN embedding SET STATISTICS 0,"
+        " ALTER COLUMN content SET STATISTICS 0, ALTER COLUMN header SET STATISTICS 0,"
+        " ALTER COLUMN headings SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0",
         "ALTER TABLE {partition} ALTER COLUMN embedding SET STORAGE {storage}",
         "ALTER TABLE pgrecall.chunks ATTACH PARTITION {partition} FOR VALUES IN ({number})",
         "ALTER TABLE {partition} DROP CONSTRAINT generation",

@@ -241,8 +241,8 @@ LANGUAGE sql STABLE AS $$
         pgrecall.text_score(terms), condition)
 $$;
 
--- The chunks nearest to an embedding. An index scan may come back short (it gives up after
--- hnsw.max_scan_tuples, and passes over dead rows); then all matching rows are looked at instead.
+-- The chunks nearest to an embedding. An index scan may come back short (with a filter it gives up
+-- after hnsw.max_scan_tuples, and it passes over dead rows); then all matching rows are looked at.
 CREATE FUNCTION pgrecall.search_vector(
     collection text,
     query_embedding halfvec,
@@ -254,7 +254,7 @@ CREATE FUNCTION pgrecall.search_vector(
     generation integer DEFAULT NULL)
 RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE
-SET hnsw.iterative_scan = 'relaxed_order'
+SET hnsw.iterative_scan = 'off'
 SET hnsw.ef_search = 100 AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
@@ -267,6 +267,10 @@ BEGIN
     IF ef_search IS NOT NULL OR k > 100 THEN
         PERFORM set_config(
             'hnsw.ef_search', least(greatest(coalesce(ef_search, 100), k), 1000)::text, true);
+    END IF;
+    IF tenant IS NOT NULL OR path IS NOT NULL THEN
+        -- Go on past rows that do not match. Without a filter it would only cost time.
+        PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
     END IF;
     LOOP
         -- "distance + 0": the planner takes an index scan for sorted, and a relaxed one is not quite.
@@ -339,7 +343,7 @@ CREATE FUNCTION pgrecall.search(
     generation integer DEFAULT NULL)
 RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE
-SET hnsw.iterative_scan = 'relaxed_order'
+SET hnsw.iterative_scan = 'off'
 SET hnsw.ef_search = 100 AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
@@ -359,6 +363,9 @@ BEGIN
     END IF;
     PERFORM set_config('hnsw.ef_search',
                        least(greatest(coalesce(ef_search, 0), candidates), 1000)::text, true);
+    IF tenant IS NOT NULL OR path IS NOT NULL THEN
+        PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
+    END IF;
     SELECT * INTO words FROM pgrecall.text_terms(g, query_text, greatest(4 * candidates, 400));
     selecting := pgrecall.text_match(
         condition, tenant, path, candidates, words.rarest, words.every);
