@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -44,8 +45,6 @@ FRAGMENTS = st.sampled_from(
         "\r\n\r\n",
         "   ",
         "\t",
-    ]
-    + [
         "\n# Heading\n",
         "\n## Part *two*\n",
         "\n###### \n",
@@ -53,15 +52,11 @@ FRAGMENTS = st.sampled_from(
         "\n- item",
         "\n  1. nested",
         "> ",
-    ]
-    + [
         "\n```py\n",
         "\n```\n",
         "\n| a | b |\n|---|---|\n| 1 | 2 |\n",
         "\n---\n",
         "\ndef f(x):\n    return x\n",
-    ]
-    + [
         "漢字かな交じり文。",
         "한국어 문장. ",
         "👩‍👩‍👧‍👦",
@@ -69,8 +64,6 @@ FRAGMENTS = st.sampled_from(
         "e\u0301\u0323\u0308",
         "x" * 90,
         "0123456789" * 5,
-    ]
-    + [
         "\u2581",
         "<|endoftext|>",
         "\x00",
@@ -114,7 +107,7 @@ def check(text: str, chunks: list[Chunk], config: ChunkConfig, tokenizer: Tokeni
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("markup", ["plain", "markdown", "code"])
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(text=TEXTS, config=st.sampled_from(CONFIGS), title=st.sampled_from(TITLES))
 def test_laws(name: str, markup: Markup, text: str, config: ChunkConfig, title: str | None) -> None:
     tokenizer = open_tokenizer(name)
@@ -163,8 +156,8 @@ def test_overlap_takes_words_where_no_sentence_fits() -> None:
 # Headings
 
 
-def sections(markdown: str, **config: int) -> list[tuple[tuple[str, ...], str]]:
-    chunks = split(markdown, ChunkConfig(min_tokens=0, **config), markup="markdown")
+def sections(markdown: str) -> list[tuple[tuple[str, ...], str]]:
+    chunks = split(markdown, ChunkConfig(min_tokens=0), markup="markdown")
     return [(chunk.headings, chunk.content.splitlines()[-1]) for chunk in chunks]
 
 
@@ -192,7 +185,8 @@ def test_small_sections_share_a_chunk_and_the_headings_common_to_them() -> None:
 
 
 def test_no_heading_inside_a_code_fence() -> None:
-    text = "# Shell\n\n```sh\n# not a heading\nmake\n```\n\n~~~\n# nor this\n```\n# nor that\n~~~\n\n# Real\n\nText."
+    text = "# Shell\n\n```sh\n# not a heading\nmake\n```\n\n"
+    text += "~~~\n# nor this\n```\n# nor that\n~~~\n\n# Real\n\nText."
     assert [path for path, _ in sections(text)] == [("Shell",), ("Real",)]
 
 
@@ -241,7 +235,7 @@ CODE = "```py\ndef area(r):\n    return 3.14 * r * r\n\n\nprint(area(2))\n# done
 @pytest.mark.parametrize("block", [TABLE, LIST, CODE], ids=["table", "list", "code"])
 @pytest.mark.parametrize("before", [3, 6, 8, 11, 14])
 def test_a_block_that_fits_stays_whole(block: str, before: int) -> None:
-    text = f"{prose('this', before)}\n\n{block}\n{prose('that', 12)}\n"
+    text = f"{prose('this', before)}\n\n{block}\n{prose('that', 20)}\n"
     chunks = split(text, ChunkConfig(max_tokens=200, overlap_tokens=0), markup="markdown")
     assert len(chunks) > 1
     assert any(block.strip() in chunk.content for chunk in chunks)
@@ -279,7 +273,7 @@ PATHOLOGICAL: list[tuple[str, Callable[[int], str]]] = [
 def test_time_is_linear_and_limits_hold(name: str, make: Callable[[int], str]) -> None:
     tokenizer = open_tokenizer(name)
     seconds = []
-    for size in (250_000, 1_000_000):
+    for size in (60_000, 240_000):
         text = make(size)
         started = time.process_time()
         chunks = split(text, tokenizer=tokenizer)
@@ -303,7 +297,7 @@ def test_time_is_linear_and_limits_hold(name: str, make: Callable[[int], str]) -
         {"include_header": None},
     ],
 )
-def test_a_configuration_that_cannot_work_is_refused(values: dict[str, int]) -> None:
+def test_a_configuration_that_cannot_work_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument, match=list(values)[-1]):
         ChunkConfig(**values)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import cycle
 
 import pytest
 
@@ -13,9 +14,53 @@ from pgrecall.types import Markup
 
 #: Chunks that one edited paragraph may make new: its own, two neighbours, and one whose overlap reaches back.
 MOST_NEW = 4
-WORDS = """harbour tide engine signal ledger copper window market garden letter bridge winter valley paper lantern
-river compass station kettle orchard thunder mirror pencil blanket captain feather island journey kitchen meadow
-needle ocean pocket quarrel ribbon shadow temple umbrella violin whistle yellow anchor basket candle desert""".split()
+WORDS = [
+    "harbour",
+    "tide",
+    "engine",
+    "signal",
+    "ledger",
+    "copper",
+    "window",
+    "market",
+    "garden",
+    "letter",
+    "bridge",
+    "winter",
+    "valley",
+    "paper",
+    "lantern",
+    "river",
+    "compass",
+    "station",
+    "kettle",
+    "orchard",
+    "thunder",
+    "mirror",
+    "pencil",
+    "blanket",
+    "captain",
+    "feather",
+    "island",
+    "journey",
+    "kitchen",
+    "meadow",
+    "needle",
+    "ocean",
+    "pocket",
+    "quarrel",
+    "ribbon",
+    "shadow",
+    "temple",
+    "umbrella",
+    "violin",
+    "whistle",
+    "yellow",
+    "anchor",
+    "basket",
+    "candle",
+    "desert",
+]
 
 Edit = Callable[[list[str], int, random.Random], list[str]]
 
@@ -55,17 +100,15 @@ def embedded(paragraphs: list[str], markup: Markup, name: str) -> set[str]:
     return {chunk.embedded_text for chunk in chunks}
 
 
-@pytest.mark.parametrize("edit", [changed, inserted, deleted])
 @pytest.mark.parametrize("name", ["cl100k_base", "wordllama"])
 @pytest.mark.parametrize("markup", ["markdown", "plain"])
-def test_an_edited_paragraph_makes_few_chunks_new(edit: Edit, name: str, markup: Markup) -> None:
-    rng = random.Random(f"{edit.__name__} {markup}")
+def test_an_edited_paragraph_makes_few_chunks_new(name: str, markup: Markup) -> None:
+    rng = random.Random(7)
     paragraphs = document(rng, markup)
     before = embedded(paragraphs, markup, name)
     assert 150 < len(before) < 350
     bodies = [i for i, text in enumerate(paragraphs) if not text.startswith("#")]
-    new = [
-        len(embedded(edit(paragraphs, at, rng), markup, name) - before)
-        for at in rng.sample(bodies, 20)
-    ]
-    assert max(new) <= MOST_NEW
+    edits: list[Edit] = [changed, inserted, deleted]
+    for at, edit in zip(rng.sample(bodies, 20), cycle(edits), strict=False):
+        new = embedded(edit(paragraphs, at, rng), markup, name) - before
+        assert len(new) <= MOST_NEW, f"{edit.__name__} paragraph {at}"

@@ -26,9 +26,45 @@ CL100K_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a
 NAMES = ["cl100k_base", "wordllama"]
 
 FRAGMENTS = st.sampled_from(
-    "word| |  |\n|\r\n|\t|.|, |Don't|123456|naïve|漢字かな|。|👩‍👩‍👧‍👦|🇩🇪|e\u0301\u0323|<s>|</s>|<unk>|<0x41>"
-    "|\x00|كتاب|हिन्दी|\u00a0|\u3000|\ufb01|\u2028|don’t|\u017f|()|``".split("|")
-    + [MARK, f"{MARK}a", " " + MARK, "<|endoftext|>", "x" * 70, "=" * 40]
+    [
+        "word",
+        " ",
+        "  ",
+        "\n",
+        "\r\n",
+        "\t",
+        ".",
+        "Don't",
+        "123456",
+        "naïve",
+        "漢字かな",
+        "。",
+        "👩‍👩‍👧‍👦",
+        "🇩🇪",
+        "e\u0301\u0323",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<0x41>",
+        "<|endoftext|>",
+        "\x00",
+        "كتاب",
+        "हिन्दी",
+        "\u00a0",
+        "\u3000",
+        "\ufb01",
+        "\u2028",
+        "don’t",
+        "\u017f",
+        "()",
+        "``",
+        "=====",
+        ", ",
+        MARK,
+        f"{MARK}a",
+        " " + MARK,
+        "x" * 70,
+    ]
 )
 TEXTS = st.lists(FRAGMENTS | st.text(max_size=6), max_size=25).map("".join)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pgrecall.chunking.boundaries import IntArray
 from pgrecall.tokens import Separable, Tokenizer
 

@@ -94,7 +94,7 @@ class TiktokenTokenizer:
 
     @cached_property
     def _encoding(self) -> tiktoken.Encoding:
-        return _bundled_encoding() if self._name == BUNDLED else _tiktoken_encoding(self._name)
+        return bundled_encoding() if self._name == BUNDLED else _tiktoken_encoding(self._name)
 
     @cached_property
     def _widths(self) -> npt.NDArray[np.int16]:
@@ -118,7 +118,8 @@ def _slice_end(text: str, start: int) -> int:
     )
 
 
-def _bundled_encoding() -> tiktoken.Encoding:
+def bundled_encoding() -> tiktoken.Encoding:
+    """cl100k_base, read from the file that ships with pgrecall."""
     import tiktoken
 
     lines = resources.files("pgrecall").joinpath(f"data/{BUNDLED}.tiktoken").read_bytes().split()
