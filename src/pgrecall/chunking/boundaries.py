@@ -52,7 +52,7 @@ _CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*\n)+([ \t]*)(?=\S)")
 # Not after initials and the abbreviations that a capital or a number follows; a lower-case letter begins no
 # sentence.
 _SENTENCE = re.compile(
-    r"[.!?…؟۔](?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|Jr|Sr|vs|No|pp|al|Co|ca|cf|Lt)\.)"
+    r"[.!?…؟۔](?=[\s\"'”’»)\]*_])(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|Jr|Sr|vs|No|pp|al|Co|ca|cf|Lt)\.)"
     r"(?<!\b(?:Mrs|Inc|Ltd|Fig|fig|Eqs|Sec|Vol|Gen|Col|Rev|e\.g|i\.e|z\.B|d\.h|bzw)\.)"
     r"(?<!\b(?:Prof|Capt|Corp|Figs|Dept|Univ|usw\.)\.)"
     r"[\"'”’»)\]*_]*\s+(?![a-zß-öø-ÿа-я])"
