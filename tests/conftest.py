@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +45,8 @@ def pytest_configure() -> None:
     """No fixture, and no process that a test starts, sees the user's settings."""
     for name in steering_variables():
         del os.environ[name]
+    # A shell lets its background jobs ignore Ctrl-C, and the processes that tests start inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

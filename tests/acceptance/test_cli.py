@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import pgrecall
 from tests.acceptance.conftest import Cli, assert_whole, command, lines
 
 
@@ -142,8 +143,11 @@ def test_a_changed_file_replaces_its_old_version(cli: Cli, notes: Path) -> None:
         (["frobnicate"], 2, "frobnicate"),
     ],
 )
-def test_errors_are_a_sentence(cli: Cli, arguments: list[str], code: int, says: str) -> None:
-    cli("ingest", "-", "-c", "there", stdin="something")
+def test_errors_are_a_sentence(
+    cli: Cli, database_url: str, arguments: list[str], code: int, says: str
+) -> None:
+    with pgrecall.connect(database_url) as db:
+        db.create_collection("there").ingest([pgrecall.Document(uri="x", text="something")])
     done = cli(*arguments)
     assert done.returncode == code, done.stderr
     assert says in done.stderr
@@ -178,8 +182,6 @@ def test_a_database_without_tables_says_what_to_run(cli: Cli, empty_database_url
 
 
 def test_version_and_help() -> None:
-    import pgrecall
-
     version = subprocess.run(command("--version"), capture_output=True, text=True, check=True)
     assert version.stdout.strip() == pgrecall.__version__
     usage = subprocess.run(command("--help"), capture_output=True, text=True, check=True).stdout

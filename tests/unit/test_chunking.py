@@ -272,14 +272,19 @@ PATHOLOGICAL: list[tuple[str, Callable[[int], str]]] = [
 @pytest.mark.parametrize("make", [m for _, m in PATHOLOGICAL], ids=[n for n, _ in PATHOLOGICAL])
 def test_time_is_linear_and_limits_hold(name: str, make: Callable[[int], str]) -> None:
     tokenizer = open_tokenizer(name)
-    seconds = []
-    for size in (60_000, 240_000):
-        text = make(size)
+    short, long = make(60_000), make(240_000)
+    assert seconds(long, tokenizer) < 8 * seconds(short, tokenizer) + 0.1
+    check(long, split(long, tokenizer=tokenizer), ChunkConfig(), tokenizer)
+
+
+def seconds(text: str, tokenizer: Tokenizer) -> float:
+    """The best of three: a collection of garbage or a busy machine is no property of the code."""
+    taken = []
+    for _ in range(3):
         started = time.process_time()
-        chunks = split(text, tokenizer=tokenizer)
-        seconds.append(time.process_time() - started)
-    check(text, chunks, ChunkConfig(), tokenizer)
-    assert seconds[1] < 8 * seconds[0] + 0.1
+        split(text, tokenizer=tokenizer)
+        taken.append(time.process_time() - started)
+    return min(taken)
 
 
 # Configuration
