@@ -201,7 +201,6 @@ def test_the_default_home_is_the_variable_else_a_folder_of_this_user(
     monkeypatch.setenv("PGRECALL_HOME", "~/somewhere")
     assert default_home() == tmp_path / "somewhere"
     monkeypatch.delenv("PGRECALL_HOME")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert default_home().is_relative_to(tmp_path)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert default_home() == Path("/var/lib/pgrecall")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert default_home() == tmp_path / "data" / "pgrecall"

@@ -21,14 +21,9 @@ MAJOR = 18
 
 
 def default_home() -> Path:
-    """``PGRECALL_HOME``, else the user's data folder; for root ``/var/lib/pgrecall``.
-
-    Postgres refuses to run as root and so runs as another user, who cannot enter root's own home.
-    """
+    """``PGRECALL_HOME``, else the user's data folder."""
     if given := os.environ.get("PGRECALL_HOME"):
         return Path(given).expanduser()
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return Path("/var/lib/pgrecall")
     return Path(platformdirs.user_data_dir("pgrecall"))
 
 

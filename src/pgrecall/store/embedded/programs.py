@@ -77,7 +77,7 @@ def let_enter(folder: Path, who: Account) -> None:
     """Let root's deputy pass through the folders above ``folder``; nothing for an ordinary user.
 
     Sets the search bit for others (``o+x``: pass through, not list) where it is missing, no more.
-    The default home of root needs none of this; a home such as /root/data does, at /root.
+    With the default home of root that is root's own home folder; PGRECALL_HOME names another place.
     """
     if os.geteuid() == who.uid:
         return
