@@ -31,6 +31,7 @@ CONTEXT_QUESTION = "How do we know that Europa has an ocean?"
 NEXT = f"""\
 Now try it yourself:
 
+  source .venv/bin/activate
   export PGRECALL_COLLECTION=demo
   pgrecall search "which world has rivers that are not water"
   pgrecall context "why did the landers on Mars fail"
