@@ -15,7 +15,15 @@ branch_labels = None
 depends_on = None
 
 SCHEMA = "pgrecall"
-FUNCTIONS = ("to_tsvector_v1", "filter_v1", "search_v1")
+FUNCTIONS = (
+    "filter_v1",
+    "metadata_v1",
+    "target_v1",
+    "question_v1",
+    "recall_v1",
+    "arms_v1",
+    "search_v1",
+)
 
 
 class Halfvec(UserDefinedType[bytes]):
@@ -49,12 +57,12 @@ def upgrade() -> None:
     # For Citus: references between tables of different kinds in one transaction. Elsewhere a
     # setting that nobody reads.
     op.execute("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
-    run("to_tsvector_v1")
+    run("words_v1")
     create_tables()
     after_create_tables()
     create_constraints()
-    run("filter_v1")
-    run("search_v1")
+    for name in FUNCTIONS:
+        run(name)
 
 
 def create_tables() -> None:
@@ -81,6 +89,9 @@ def create_tables() -> None:
         sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'building'")),
         sa.Column("chunk_count", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("rare_frequency", sa.Float, nullable=False, server_default=sa.text("1")),
+        sa.Column("languages", ARRAY(sa.Text), nullable=False),
+        sa.Column("recall_curve", ARRAY(sa.REAL)),
+        sa.Column("recall_chunks", sa.BigInteger),
         created("created_at"),
         sa.PrimaryKeyConstraint("generation_id", name="pk_generations"),
         sa.CheckConstraint("dimensions BETWEEN 1 AND 4000", name="ck_generations_dimensions"),
@@ -104,7 +115,7 @@ def create_tables() -> None:
         sa.Column("tenant_id", sa.Text, nullable=False),
         sa.Column("document_id", sa.Uuid, nullable=False),
         sa.Column("collection_id", sa.Integer, nullable=False),
-        sa.Column("uri", sa.Text, nullable=False),
+        sa.Column("uri", sa.Text(collation="C"), nullable=False),
         sa.Column("title", sa.Text),
         sa.Column("mime_type", sa.Text, nullable=False),
         sa.Column("markup", sa.Text, nullable=False),
@@ -200,7 +211,7 @@ def create_constraints() -> None:
     for table, columns in (
         ("generations", ["collection_id"]),
         ("documents", ["collection_id", "uri"]),
-        ("chunks", ["tenant_id", "document_id"]),
+        ("chunks", ["document_id", "tenant_id"]),
         ("chunks", ["content_hash"]),
     ):
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, schema=SCHEMA)
@@ -215,7 +226,7 @@ def downgrade() -> None:
         DO $$
         DECLARE f regprocedure;
         BEGIN
-            DROP TYPE IF EXISTS pgrecall.hit, pgrecall.target CASCADE;
+            DROP TYPE IF EXISTS pgrecall.hit, pgrecall.target, pgrecall.request CASCADE;
             FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'pgrecall'\:\:regnamespace LOOP
                 EXECUTE 'DROP FUNCTION ' || f || ' CASCADE';
             END LOOP;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
+from uuid import UUID
 
 import numpy as np
 
@@ -37,13 +38,19 @@ class SearchOptions(TypedDict, total=False):
     where: Where | None
     #: Only this tenant's documents. None: all that the database role may see.
     tenant_id: str | None
+    #: Only documents whose uri starts so.
+    uri_prefix: str | None
+    #: Only these documents.
+    documents: Sequence[UUID] | None
     #: Exact vector search, without the index.
     exact: bool
-    #: Breadth of the index scan, 1 to 1,000. None: 100, or k if that is more.
+    #: Share of the truly nearest rows that the index is to find, 0 to 1. None: the collection's, 0.98.
+    recall: float | None
+    #: Breadth of the index scan, 1 to 1,000, instead of ``recall``.
     ef_search: int | None
-    #: Share of the vector arm in a hybrid score, 0 to 1. 0.5.
-    vector_weight: float
-    #: "convex" (default) or "rrf".
+    #: Share of the vector arm in a hybrid score, 0 to 1. None: the collection's, 0.5.
+    vector_weight: float | None
+    #: "convex" (default), "dbsf" or "rrf".
     fusion: str
 
 

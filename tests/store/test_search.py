@@ -133,12 +133,12 @@ def test_matches_that_are_far_away_are_found(world: World) -> None:
     with psycopg.connect(world.db.url, autocommit=True) as connection:
         connection.execute("SET hnsw.max_scan_tuples = 1")
         rows = connection.execute(
-            "SELECT uri, strategy FROM pgrecall.search_vector('world', %s::halfvec, 100, %s)",
+            "SELECT uri, strategy FROM pgrecall.search_vector('world', %s::halfvec, 1000, %s)",
             [literal(world.centres[0]), json.dumps(where)],
         ).fetchall()
-    assert len(rows) == 100
+    assert len(rows) == 1000
     assert {strategy for _, strategy in rows} == {"exact"}
-    exact = world.docs.search(world.centres[0], k=100, mode="vector", where=where, exact=True)
+    exact = world.docs.search(world.centres[0], k=1000, mode="vector", where=where, exact=True)
     assert [uri for uri, _ in rows] == ids(exact)
 
 

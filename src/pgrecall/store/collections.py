@@ -123,10 +123,17 @@ def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[
     rows = yield from fetch(
         """
         INSERT INTO pgrecall.generations
-               (collection_id, embedder, dimensions, metric, chunking, state)
-        VALUES (%s, %s, %s, %s, %s, 'active') RETURNING generation_id
+               (collection_id, embedder, dimensions, metric, chunking, state, languages)
+        VALUES (%s, %s, %s, %s, %s, 'active', %s) RETURNING generation_id
         """,
-        [rows[0][0], new.embedder, new.dimensions, new.metric, Jsonb(new.chunking)],
+        [
+            rows[0][0],
+            new.embedder,
+            new.dimensions,
+            new.metric,
+            Jsonb(new.chunking),
+            [defaults.get("language", "english")],
+        ],
     )
     yield from fetch(
         "UPDATE pgrecall.collections SET active_generation_id = %s WHERE name = %s",
@@ -161,6 +168,7 @@ def _create_partition(generation: Generation) -> Flow[None]:
                 storage=sql.SQL("PLAIN" if inline else "EXTERNAL"),
             )
         )
+    yield from fetch("SELECT pgrecall.create_nearest(%s)", [generation.generation_id])
 
 
 def drop(name: str) -> Flow[None]:
@@ -182,6 +190,11 @@ def _drop(name: str) -> Flow[None]:
     for (number,) in generations:
         yield from fetch(
             sql.SQL("DROP TABLE {}").format(sql.Identifier("pgrecall", f"chunks_g{number}"))
+        )
+        yield from fetch(
+            sql.SQL("DROP FUNCTION IF EXISTS {}").format(
+                sql.Identifier("pgrecall", f"nearest_g{number}")
+            )
         )
     yield from fetch("DELETE FROM pgrecall.collections WHERE name = %s", [name])
 

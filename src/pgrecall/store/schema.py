@@ -8,6 +8,7 @@ first bulk load (``store.indexes``).
 from __future__ import annotations
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     CheckConstraint,
     Column,
@@ -90,6 +91,11 @@ generations = Table(
     # As of the last settling: chunks, and the frequency of the rarest lexeme in ``lexemes``.
     Column("chunk_count", BigInteger, nullable=False, server_default=text("0")),
     Column("rare_frequency", Float, nullable=False, server_default=text("1")),
+    # Text search configurations of its documents: a question is read in each of them.
+    Column("languages", ARRAY(Text), nullable=False),
+    # recall@10 of the index at each of pgrecall.steps(), and the chunks there were when it was measured.
+    Column("recall_curve", ARRAY(REAL)),
+    Column("recall_chunks", BigInteger),
     _created(),
     CheckConstraint("dimensions BETWEEN 1 AND 4000", name="dimensions"),
     CheckConstraint("storage IN ('halfvec')", name="storage"),
@@ -123,7 +129,8 @@ documents = Table(
         ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
         nullable=False,
     ),
-    Column("uri", Text, nullable=False),
+    # Compared by code point, so that an index finds what starts with a prefix.
+    Column("uri", Text(collation="C"), nullable=False),
     Column("title", Text),
     Column("mime_type", Text, nullable=False),
     Column("markup", Text, nullable=False),
@@ -179,7 +186,7 @@ chunks = Table(
         [documents.c.tenant_id, documents.c.document_id],
         ondelete="CASCADE",
     ),
-    Index(None, "tenant_id", "document_id"),
+    Index(None, "document_id", "tenant_id"),
     Index(None, "content_hash"),
     postgresql_partition_by="LIST (generation_id)",
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from uuid import UUID
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
@@ -24,9 +26,12 @@ class Query:
     mode: Mode = "hybrid"
     where: Where | None = None
     tenant_id: str | None = None
+    uri_prefix: str | None = None
+    documents: Sequence[UUID] | None = None
     exact: bool = False
     ef_search: int | None = None
-    vector_weight: float = 0.5
+    recall: float | None = None
+    vector_weight: float | None = None
     fusion: str = "convex"
 
     def __post_init__(self) -> None:
@@ -35,6 +40,11 @@ class Query:
         _check_whole("k", self.k, 10_000)
         if self.ef_search is not None:
             _check_whole("ef_search", self.ef_search, 1_000)
+
+    @property
+    def words(self) -> str:
+        """The text as Postgres can take it."""
+        return self.text.replace("\x00", " ").encode("utf-8", "replace").decode()
 
 
 def _check_whole(name: str, value: object, most: int) -> None:
@@ -47,11 +57,15 @@ _COLUMNS = """
            end_offset, page, headings, vector_score, text_score, vector_rank, text_rank, strategy,
            complete
       FROM pgrecall."""
-_VECTOR = f"{_COLUMNS}search_vector(%s, %s, %s::integer, %s, %s, %s, %s::integer, %s::integer)"
-_TEXT = f"{_COLUMNS}search_text(%s, %s, %s::integer, %s, %s, %s::integer)"
+_SCOPE = """
+           k => %s::integer, filter => %s, tenant => %s, uri_prefix => %s, documents => %s::uuid[],
+           generation => %s::integer"""
+_SCAN = "exact => %s, ef_search => %s::integer, recall => %s::double precision"
+_VECTOR = f"{_COLUMNS}search_vector(%s, %s, {_SCAN}, {_SCOPE})"
+_TEXT = f"{_COLUMNS}search_text(%s, %s, {_SCOPE})"
 _HYBRID = (
-    f"{_COLUMNS}search(%s, %s, %s, %s::integer, %s, %s, %s, %s::integer, %s::double precision,"
-    " %s, %s::integer)"
+    f"{_COLUMNS}search(%s, %s, %s, {_SCAN},"
+    f" vector_weight => %s::double precision, fusion => %s, {_SCOPE})"
 )
 
 
@@ -61,23 +75,33 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
     Raises GenerationChanged if the collection is searched in another generation by now, FilterError,
     InvalidArgument, CollectionNotFound.
     """
-    text = query.text.replace("\x00", " ").encode("utf-8", "replace").decode()
-    filter_ = encode_filter(query.where)
-    scope = [query.k, filter_, query.tenant_id]
-    name, number = generation.collection, generation.generation_id
+    scope = [
+        query.k,
+        encode_filter(query.where),
+        query.tenant_id,
+        query.uri_prefix,
+        None if query.documents is None else list(query.documents),
+        generation.generation_id,
+    ]
+    name = generation.collection
     if query.mode == "text":
-        rows = yield from fetch_binary(_TEXT, [name, text, *scope, number])
+        rows = yield from fetch_binary(_TEXT, [name, query.words, *scope])
     elif query.embedding is None:
         raise InvalidArgument(f"A {query.mode} search needs an embedding.")
-    elif query.mode == "vector":
-        vector = [encode(query.embedding), *scope, query.exact, query.ef_search]
-        rows = yield from fetch_binary(_VECTOR, [name, *vector, number])
     else:
-        both = [text, encode(query.embedding), *scope, query.exact, query.ef_search]
-        fusion = [query.vector_weight, query.fusion]
-        rows = yield from fetch_binary(_HYBRID, [name, *both, *fusion, number])
+        embedding, scan = encode(query.embedding), [query.exact, query.ef_search, query.recall]
+        if query.mode == "vector":
+            rows = yield from fetch_binary(_VECTOR, [name, embedding, *scan, *scope])
+        else:
+            fusion = [query.vector_weight, query.fusion]
+            asked = [name, query.words, embedding, *scan, *fusion, *scope]
+            rows = yield from fetch_binary(_HYBRID, asked)
+    return _hits(rows, query.mode)
+
+
+def _hits(rows: list[Row], mode: Mode) -> Hits:
     if not rows:
-        return Hits(strategy=query.mode, complete=True)
+        return Hits(strategy=mode, complete=True)
     return Hits(map(_hit, rows), strategy=rows[0][16], complete=rows[0][17])
 
 

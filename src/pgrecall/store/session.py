@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.sql import SQL, Composed
@@ -61,14 +61,19 @@ class Fetch:
         """Blocking."""
         with session.connection() as connection, _translated():
             cursor = connection.execute(self.query, self.params, binary=self.binary)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if _has_rows(cursor) else []
 
     async def perform_async(self, session: AsyncSession) -> list[Row]:
         """Awaiting."""
         async with session.connection() as connection:
             with _translated():
                 cursor = await connection.execute(self.query, self.params, binary=self.binary)
-                return await cursor.fetchall() if cursor.description else []
+                return await cursor.fetchall() if _has_rows(cursor) else []
+
+
+def _has_rows(cursor: Cursor[Row] | AsyncCursor[Row]) -> bool:
+    # cursor.description says the same, and builds an object for each column to say it.
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,248 +1,35 @@
--- Search: three functions for everybody (search_vector, search_text, search) on shared pieces that
--- write the SQL of one arm. Identifiers and numbers of ours are written into that SQL (the cast to
--- halfvec(N) must be a literal for the index to be used); values are always parameters:
---   $1 query embedding   $2 tenant   $3 filter (jsonpath)   $4 rows of an arm
---   $5 idf of each term  $6 terms (tsquery[])               $7 terms that select candidates
--- The settings of the index belong to each function, so that they end with it.
--- Errors: PR001 no such collection, PR002 another generation is active, PR003 filter, PR004 argument.
+-- Search for everybody: search_vector, search_text, search, similar; and explain, which shows how.
 
-CREATE TYPE pgrecall.hit AS (
-    content text,
-    score double precision,
-    uri text,
-    title text,
-    metadata jsonb,
-    tenant_id text,
-    document_id uuid,
-    ordinal integer,
-    start_offset integer,
-    end_offset integer,
-    page integer,
-    headings text[],
-    vector_score double precision,
-    text_score double precision,
-    vector_rank bigint,
-    text_rank bigint,
-    strategy text,
-    complete boolean
-);
-
--- What a search knows about the generation that it runs in.
-CREATE TYPE pgrecall.target AS (
-    generation_id integer,
-    dimensions integer,
-    metric text,
-    embedder text,
-    language text,
-    chunk_count bigint,
-    rare_frequency double precision,
-    indexed boolean
-);
-
--- The generation that a collection is searched in. A caller that embedded its question for one
--- generation passes it, and is told if that is no longer the active one.
-CREATE FUNCTION pgrecall.active_generation(collection text, expected integer DEFAULT NULL)
-RETURNS pgrecall.target
+-- The breadth of the index scan that a caller asks for: directly, or by the recall to be reached.
+CREATE FUNCTION pgrecall.ef_search(
+    g pgrecall.target, wanted integer, given integer, recall double precision)
+RETURNS integer
 LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    found pgrecall.target;
 BEGIN
-    SELECT g.generation_id, g.dimensions, g.metric, g.embedder,
-           coalesce(c.defaults ->> 'language', 'english'), g.chunk_count, g.rare_frequency,
-           coalesce((SELECT i.indisvalid FROM pg_catalog.pg_index AS i
-                      WHERE i.indexrelid = to_regclass(
-                            'pgrecall.chunks_g' || g.generation_id || '_embedding')), false)
-      INTO found
-      FROM pgrecall.collections AS c
-      JOIN pgrecall.generations AS g ON g.generation_id = c.active_generation_id
-     WHERE c.name = collection;
-    IF found.generation_id IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR001',
-            MESSAGE = format('there is no collection named %s', to_json(collection));
-    ELSIF found.generation_id <> expected THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR002',
-            MESSAGE = 'the collection switched to another generation; embed the question again';
+    recall := coalesce(recall, (g.defaults ->> 'recall')::double precision, 0.98);
+    IF recall NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the recall must lie between 0 and 1';
+    ELSIF given NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'ef_search must lie between 1 and 1000';
     END IF;
-    RETURN found;
+    RETURN least(1000, greatest(wanted, coalesce(
+        given, pgrecall.breadth(g.recall_curve, recall, wanted))));
 END
 $$;
 
-CREATE FUNCTION pgrecall.check_k(k integer)
-RETURNS void
-LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-    IF k IS NULL OR k NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR004',
-            MESSAGE = 'the number of hits, k, must lie between 1 and 10000';
-    END IF;
-END
-$$;
-
-CREATE FUNCTION pgrecall.check_arguments(g pgrecall.target, query_embedding halfvec, k integer)
-RETURNS void
-LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-    PERFORM pgrecall.check_k(k);
-    IF query_embedding IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the query embedding is missing';
-    ELSIF vector_dims(query_embedding) <> g.dimensions THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = format(
-            'the query embedding has %s dimensions, the collection %s: embed it with %s',
-            vector_dims(query_embedding), g.dimensions, g.embedder);
-    END IF;
-END
-$$;
-
--- The next four only put text together, and touch no table: in LANGUAGE sql they are inlined.
-
-CREATE FUNCTION pgrecall.condition(generation integer, tenant text, path jsonpath)
-RETURNS text
+-- The hits of the vector arm as an answer: ranked, scored by similarity.
+CREATE FUNCTION pgrecall.vector_answer(hits pgrecall.hit[], strategy text)
+RETURNS SETOF pgrecall.hit
 LANGUAGE sql STABLE AS $$
-    SELECT 'c.generation_id = ' || generation
-        || CASE WHEN tenant IS NULL THEN '' ELSE ' AND c.tenant_id = $2' END
-        || CASE WHEN path IS NULL THEN '' ELSE ' AND c.metadata @@ $3' END
+    SELECT h.content, h.vector_score, h.uri, h.title, h.metadata, h.tenant_id, h.document_id,
+           h.ordinal, h.start_offset, h.end_offset, h.page, h.headings, h.vector_score, NULL::double precision,
+           rank, NULL::bigint, $2, true
+      FROM unnest($1) WITH ORDINALITY AS h (
+           content, score, uri, title, metadata, tenant_id, document_id, ordinal, start_offset, end_offset,
+           page, headings, vector_score, text_score, vector_rank, text_rank, strategy, complete, rank)
 $$;
 
--- The distance of a chunk to the question. Only with the cast does it match the HNSW index, so an
--- exact search leaves the cast away.
-CREATE FUNCTION pgrecall.distance(metric text, dimensions integer, exact boolean)
-RETURNS text
-LANGUAGE sql STABLE AS $$
-    SELECT '(c.embedding'
-        || CASE WHEN exact THEN '' ELSE '::halfvec(' || dimensions || ')' END
-        || CASE metric WHEN 'cosine' THEN ' <=> ' WHEN 'ip' THEN ' <#> ' ELSE ' <-> ' END
-        || '$1)'
-$$;
-
--- The score of a distance, higher is better: cosine similarity, inner product, or negative distance.
-CREATE FUNCTION pgrecall.similarity(metric text)
-RETURNS text
-LANGUAGE sql STABLE AS $$
-    SELECT CASE metric WHEN 'cosine' THEN '(1 - distance)' ELSE '(- distance)' END
-$$;
-
-CREATE FUNCTION pgrecall.vector_arm(g pgrecall.target, condition text, exact boolean)
-RETURNS text
-LANGUAGE sql STABLE AS $$
-    SELECT format(
-        'SELECT c.*, %1$s AS distance FROM pgrecall.chunks AS c WHERE %2$s ORDER BY %1$s LIMIT $4',
-        pgrecall.distance(g.metric, g.dimensions, exact), condition)
-$$;
-
--- Whether at most so many rows match, counted no further than that.
-CREATE FUNCTION pgrecall.few_match(condition text, tenant text, path jsonpath, few integer)
-RETURNS boolean
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    matching bigint;
-BEGIN
-    EXECUTE format('SELECT count(*) FROM (SELECT FROM pgrecall.chunks AS c WHERE %s LIMIT $1) AS m',
-                   condition)
-       INTO matching USING few + 1, tenant, path;
-    RETURN matching <= few;
-END
-$$;
-
--- How the vector arm runs: 'exact' over the matching rows while they are few (in a small collection
--- always), or where there is no index yet; 'hnsw' otherwise. Over 2,000 rows an exact search costs
--- about as much as an index scan.
-CREATE FUNCTION pgrecall.vector_strategy(
-    g pgrecall.target, condition text, tenant text, path jsonpath, exact boolean)
-RETURNS text
-LANGUAGE sql STABLE AS $$
-    SELECT CASE
-        WHEN exact OR NOT g.indexed OR g.chunk_count <= 2000 THEN 'exact'
-        WHEN tenant IS NULL AND path IS NULL THEN 'hnsw'
-        WHEN pgrecall.few_match(condition, tenant, path, 2000) THEN 'exact'
-        ELSE 'hnsw' END
-$$;
-
--- The terms of a question, their weights, and which of them select candidates.
---
--- A chunk's text score is the sum over the terms of idf(term) * ts_rank(tsv, term), with all weights
--- 1 and rank normalisation 1 (divides by 1 + log(length)); idf = ln(1 + (N - df + 0.5) / (df + 0.5)),
--- as in BM25. Document frequencies are in pgrecall.lexemes; a term that is not listed there is rarer
--- than those that are, and counts as half as frequent as the rarest of them.
--- The rarest terms decide a ranking: candidates are the rows that hold one of them, terms being taken
--- in that order until `enough` rows are expected.
-CREATE FUNCTION pgrecall.text_terms(
-    g pgrecall.target, query_text text, enough integer,
-    OUT idf real[], OUT terms tsquery[], OUT rarest tsquery, OUT every tsquery)
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    total double precision := greatest(g.chunk_count, 1);
-    unlisted double precision := greatest(g.rare_frequency / 2, 1 / total);
-    at_most constant integer := 32;
-BEGIN
-    WITH asked AS (
-        SELECT q.lexeme,
-               coalesce((SELECT l.frequency FROM pgrecall.lexemes AS l
-                          WHERE l.generation_id = g.generation_id AND l.lexeme = q.lexeme),
-                        unlisted) AS frequency
-          -- A tsvector takes 1 MB; so long a question has its rarest words long before.
-          FROM unnest(pg_catalog.to_tsvector(g.language::regconfig, left(query_text, 100000))) AS q
-    ), ranked AS (
-        SELECT ln(1 + (1 - frequency + 0.5 / total) / (frequency + 0.5 / total)) AS weight,
-               ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS term,
-               coalesce(sum(frequency * total) OVER (
-                   ORDER BY frequency, lexeme
-                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS expected_before,
-               row_number() OVER (ORDER BY frequency, lexeme) AS rank
-          FROM asked
-    )
-    SELECT array_agg(weight ORDER BY rank)::real[],
-           array_agg(term ORDER BY rank),
-           string_agg(term::text, ' | ' ORDER BY rank) FILTER (WHERE expected_before < enough),
-           string_agg(term::text, ' | ' ORDER BY rank)
-      INTO idf, terms, rarest, every
-      FROM ranked
-     WHERE rank <= at_most;
-END
-$$;
-
-CREATE FUNCTION pgrecall.text_score(terms tsquery[])
-RETURNS text
-LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-    RETURN coalesce(
-        (SELECT '(' || string_agg(
-                    format('($5)[%1$s] * ts_rank(''{1,1,1,1}'', c.tsv, ($6)[%1$s], 1)', i), ' + ')
-                || ')::double precision'
-           FROM generate_series(1, cardinality(terms)) AS i),
-        '0::double precision');
-END
-$$;
-
--- Which terms select candidates: the rarest, unless fewer than `enough` rows hold one of them.
-CREATE FUNCTION pgrecall.text_match(
-    condition text, tenant text, path jsonpath, enough integer, rarest tsquery, every tsquery)
-RETURNS tsquery
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    matching bigint;
-BEGIN
-    IF every IS NULL OR rarest = every THEN
-        RETURN every;
-    END IF;
-    EXECUTE format(
-        'SELECT count(*) FROM (SELECT FROM pgrecall.chunks AS c WHERE %s AND c.tsv @@ $4 LIMIT $1) AS m',
-        condition)
-       INTO matching USING enough, tenant, path, rarest;
-    RETURN CASE WHEN matching < enough THEN every ELSE rarest END;
-END
-$$;
-
-CREATE FUNCTION pgrecall.text_arm(condition text, terms tsquery[])
-RETURNS text
-LANGUAGE sql STABLE AS $$
-    SELECT format(
-        'SELECT c.*, %s AS text_score FROM pgrecall.chunks AS c WHERE %s AND c.tsv @@ $7'
-        ' ORDER BY text_score DESC, c.document_id, c.ordinal LIMIT $4',
-        pgrecall.text_score(terms), condition)
-$$;
-
--- The chunks nearest to an embedding. An index scan may come back short (with a filter it gives up
--- after hnsw.max_scan_tuples, and it passes over dead rows); then all matching rows are looked at.
+-- The chunks nearest to an embedding.
 CREATE FUNCTION pgrecall.search_vector(
     collection text,
     query_embedding halfvec,
@@ -251,6 +38,9 @@ CREATE FUNCTION pgrecall.search_vector(
     tenant text DEFAULT NULL,
     exact boolean DEFAULT false,
     ef_search integer DEFAULT NULL,
+    recall double precision DEFAULT NULL,
+    uri_prefix text DEFAULT NULL,
+    documents uuid[] DEFAULT NULL,
     generation integer DEFAULT NULL)
 RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE
@@ -258,77 +48,116 @@ SET hnsw.iterative_scan = 'off'
 SET hnsw.ef_search = 100 AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
-    path jsonpath := CASE WHEN filter IS NOT NULL THEN pgrecall.filter(filter) END;
-    condition text := pgrecall.condition(g.generation_id, tenant, path);
-    how text := pgrecall.vector_strategy(g, condition, tenant, path, exact);
+    r pgrecall.request;
+    breadth integer;
     hits pgrecall.hit[];
+    how text := 'hnsw';
 BEGIN
-    PERFORM pgrecall.check_arguments(g, query_embedding, k);
-    IF ef_search IS NOT NULL OR k > 100 THEN
-        PERFORM set_config(
-            'hnsw.ef_search', least(greatest(coalesce(ef_search, 100), k), 1000)::text, true);
+    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding);
+    breadth := pgrecall.ef_search(g, k, ef_search, recall);
+    IF filter IS NULL AND tenant IS NULL AND uri_prefix IS NULL AND documents IS NULL
+       AND NOT exact AND g.indexed AND g.chunk_count > 2000 THEN
+        -- What vector_arm would do, without asking it: nearly all searches end here.
+        PERFORM set_config('hnsw.ef_search', breadth::text, true);
+        EXECUTE pgrecall.nearest_sql(g.generation_id) INTO hits USING query_embedding, k, r.terms, r.weights;
     END IF;
-    IF tenant IS NOT NULL OR path IS NOT NULL THEN
-        -- Go on past rows that do not match. Without a filter it would only cost time.
-        PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
+    IF coalesce(cardinality(hits), 0) < k THEN
+        r := pgrecall.request(g, filter, tenant, uri_prefix, documents);
+        r.embedding := query_embedding;
+        SELECT arm.hits, arm.strategy INTO hits, how
+          FROM pgrecall.vector_arm(g, r, k, exact, breadth) AS arm;
     END IF;
-    LOOP
-        -- "distance + 0": the planner takes an index scan for sorted, and a relaxed one is not quite.
-        EXECUTE format(
-            'SELECT array_agg((content, %1$s, uri, title, metadata, tenant_id, document_id, ordinal,'
-            '                  start_offset, end_offset, page, headings, %1$s, NULL, NULL, NULL,'
-            '                  %3$L, true)::pgrecall.hit ORDER BY distance + 0, document_id, ordinal)'
-            '  FROM (%2$s) AS arm',
-            pgrecall.similarity(g.metric), pgrecall.vector_arm(g, condition, how = 'exact'), how)
-           INTO hits USING query_embedding, tenant, path, k;
-        EXIT WHEN how = 'exact' OR cardinality(hits) >= k;
-        how := 'exact';
-    END LOOP;
-    RETURN QUERY SELECT h.content, h.score, h.uri, h.title, h.metadata, h.tenant_id, h.document_id,
-                        h.ordinal, h.start_offset, h.end_offset, h.page, h.headings, h.vector_score,
-                        h.text_score, rank, h.text_rank, h.strategy, h.complete
-                   FROM unnest(hits) WITH ORDINALITY AS h (
-                        content, score, uri, title, metadata, tenant_id, document_id, ordinal,
-                        start_offset, end_offset, page, headings, vector_score, text_score,
-                        vector_rank, text_rank, strategy, complete, rank);
+    RETURN QUERY SELECT * FROM pgrecall.vector_answer(hits, how);
 END
 $$;
 
--- The chunks whose words answer best; a chunk needs only one of the words.
+-- The chunks whose words answer best.
 CREATE FUNCTION pgrecall.search_text(
     collection text,
     query_text text,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
+    uri_prefix text DEFAULT NULL,
+    documents uuid[] DEFAULT NULL,
     generation integer DEFAULT NULL)
 RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
-    path jsonpath := pgrecall.filter(filter);
-    condition text := pgrecall.condition(g.generation_id, tenant, path);
-    words record;
+    r pgrecall.request;
 BEGIN
     PERFORM pgrecall.check_k(k);
-    SELECT * INTO words FROM pgrecall.text_terms(g, query_text, greatest(4 * k, 400));
-    RETURN QUERY EXECUTE format(
-        'SELECT content, text_score, uri, title, metadata, tenant_id, document_id, ordinal,'
-        '       start_offset, end_offset, page, headings, NULL::double precision, text_score,'
-        '       NULL::bigint, row_number() OVER (ORDER BY text_score DESC, document_id, ordinal),'
-        '       ''text'', true'
-        '  FROM (%s) AS arm ORDER BY text_score DESC, document_id, ordinal',
-        pgrecall.text_arm(condition, words.terms))
-    USING NULL::halfvec, tenant, path, k, words.idf, words.terms,
-          pgrecall.text_match(condition, tenant, path, k, words.rarest, words.every);
+    r := pgrecall.with_question(
+        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text);
+    RETURN QUERY
+    SELECT h.content, h.text_score, h.uri, h.title, h.metadata, h.tenant_id, h.document_id, h.ordinal,
+           h.start_offset, h.end_offset, h.page, h.headings, NULL::double precision, h.text_score,
+           NULL::bigint, row_number() OVER (ORDER BY h.text_score DESC, h.document_id, h.ordinal),
+           'text', true
+      FROM unnest(pgrecall.text_arm(g, r, k)) AS h
+     ORDER BY h.text_score DESC, h.document_id, h.ordinal;
 END
 $$;
 
--- Both arms in one statement. The candidates of both are united, both scores are computed for each,
--- and combined: with fusion 'convex', vector_weight * min-max(vector score) + (1 - vector_weight) *
--- text score / largest text score (Bruch et al., 2023, https://arxiv.org/abs/2210.11934); with 'rrf',
--- the sum of 1 / (60 + rank) (Cormack et al., 2009, https://doi.org/10.1145/1571941.1572114).
+-- Both arms. Their candidates are united, each has both scores, and these are combined:
+-- 'convex': weight * min-max(vector score) + (1 - weight) * text score / largest text score
+--           (Bruch et al., 2023, https://arxiv.org/abs/2210.11934);
+-- 'dbsf':   the same, each score scaled by the mean and three standard deviations of its distribution;
+-- 'rrf':    2 * weight / (60 + rank) of both, so that equal weights give 1 / (60 + rank) (Cormack et al.,
+--           2009, https://doi.org/10.1145/1571941.1572114).
 -- If no word matches, the vector arm decides alone.
+CREATE FUNCTION pgrecall.fuse(
+    candidates pgrecall.hit[], weight double precision, fusion text, k integer, strategy text)
+RETURNS SETOF pgrecall.hit
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
+    WITH united AS (
+        SELECT DISTINCT ON (h.tenant_id, h.document_id, h.ordinal) h.*
+          FROM unnest(candidates) AS h
+         ORDER BY h.tenant_id, h.document_id, h.ordinal
+    ), ranked AS (
+        SELECT u.*,
+               row_number() OVER (ORDER BY u.vector_score DESC, u.document_id, u.ordinal) AS v_rank,
+               CASE WHEN u.text_score > 0 THEN row_number() OVER (
+                   ORDER BY u.text_score DESC, u.document_id, u.ordinal) END AS t_rank,
+               min(u.vector_score) OVER every AS v_low, max(u.vector_score) OVER every AS v_high,
+               max(u.text_score) OVER every AS t_high,
+               avg(u.vector_score) OVER every AS v_mean, stddev_pop(u.vector_score) OVER every AS v_deviation,
+               avg(u.text_score) OVER every AS t_mean, stddev_pop(u.text_score) OVER every AS t_deviation
+          FROM united AS u
+        WINDOW every AS ()
+    ), scored AS (
+        SELECT s.*, CASE
+               WHEN coalesce(s.t_high, 0) = 0 THEN s.vector_score
+               WHEN fusion = 'rrf' THEN
+                   2 * weight / (60 + s.v_rank) + coalesce(2 * (1 - weight) / (60 + s.t_rank), 0)
+               WHEN fusion = 'dbsf' THEN
+                   weight * pgrecall.within(s.vector_score, s.v_mean, s.v_deviation)
+                   + (1 - weight) * pgrecall.within(s.text_score, s.t_mean, s.t_deviation)
+               ELSE weight * coalesce((s.vector_score - s.v_low) / nullif(s.v_high - s.v_low, 0), 1)
+                   + (1 - weight) * s.text_score / s.t_high
+               END AS fused
+          FROM ranked AS s
+    )
+    SELECT f.content, f.fused, f.uri, f.title, f.metadata, f.tenant_id, f.document_id, f.ordinal,
+           f.start_offset, f.end_offset, f.page, f.headings, f.vector_score, f.text_score,
+           f.v_rank, f.t_rank, fuse.strategy, true
+      FROM scored AS f
+     ORDER BY f.fused DESC, f.v_rank
+     LIMIT k;
+END
+$$;
+
+-- A score as its place between three standard deviations below and above the mean, from 0 to 1.
+CREATE FUNCTION pgrecall.within(
+    score double precision, mean double precision, deviation double precision)
+RETURNS double precision
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(least(1, greatest(0, 0.5 + (score - mean) / nullif(6 * deviation, 0))), 0.5)
+$$;
+
 CREATE FUNCTION pgrecall.search(
     collection text,
     query_text text,
@@ -338,8 +167,11 @@ CREATE FUNCTION pgrecall.search(
     tenant text DEFAULT NULL,
     exact boolean DEFAULT false,
     ef_search integer DEFAULT NULL,
-    vector_weight double precision DEFAULT 0.5,
+    recall double precision DEFAULT NULL,
+    vector_weight double precision DEFAULT NULL,
     fusion text DEFAULT 'convex',
+    uri_prefix text DEFAULT NULL,
+    documents uuid[] DEFAULT NULL,
     generation integer DEFAULT NULL)
 RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE
@@ -347,83 +179,142 @@ SET hnsw.iterative_scan = 'off'
 SET hnsw.ef_search = 100 AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
-    path jsonpath := pgrecall.filter(filter);
-    condition text := pgrecall.condition(g.generation_id, tenant, path);
-    how text := pgrecall.vector_strategy(g, condition, tenant, path, exact);
-    candidates integer := greatest(k, 100);
-    words record;
-    selecting tsquery;
-    hits pgrecall.hit[];
+    weight double precision :=
+        coalesce(vector_weight, (g.defaults ->> 'vector_weight')::double precision, 0.5);
+    wanted integer;
+    r pgrecall.request;
+    nearest record;
 BEGIN
-    PERFORM pgrecall.check_arguments(g, query_embedding, k);
-    IF fusion NOT IN ('convex', 'rrf') THEN
-        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the fusion must be "convex" or "rrf"';
-    ELSIF vector_weight NOT BETWEEN 0 AND 1 THEN
+    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding);
+    wanted := greatest(k, 100);
+    IF fusion IS NULL OR fusion NOT IN ('convex', 'dbsf', 'rrf') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004',
+            MESSAGE = 'the fusion must be "convex", "dbsf" or "rrf"';
+    ELSIF weight NOT BETWEEN 0 AND 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the vector_weight must lie between 0 and 1';
     END IF;
-    PERFORM set_config('hnsw.ef_search',
-                       least(greatest(coalesce(ef_search, 0), candidates), 1000)::text, true);
-    IF tenant IS NOT NULL OR path IS NOT NULL THEN
-        PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
-    END IF;
-    SELECT * INTO words FROM pgrecall.text_terms(g, query_text, greatest(4 * candidates, 400));
-    selecting := pgrecall.text_match(
-        condition, tenant, path, candidates, words.rarest, words.every);
-    LOOP
-        EXECUTE format($sql$
-            WITH v AS MATERIALIZED (%1$s),
-                 t AS MATERIALIZED (%2$s),
-                 candidates AS (
-                SELECT content, uri, title, metadata, tenant_id, document_id, ordinal,
-                       start_offset, end_offset, page, headings, distance, %3$s AS text_score
-                  FROM v AS c
-                UNION ALL
-                SELECT content, uri, title, metadata, tenant_id, document_id, ordinal,
-                       start_offset, end_offset, page, headings, %4$s AS distance, text_score
-                  FROM t AS c
-                 WHERE NOT EXISTS (SELECT FROM v WHERE v.tenant_id = c.tenant_id
-                                   AND v.document_id = c.document_id AND v.ordinal = c.ordinal)
-            ), scored AS (
-                SELECT *, %5$s AS vector_score,
-                       row_number() OVER (ORDER BY distance, document_id, ordinal) AS vector_rank,
-                       CASE WHEN text_score > 0 THEN row_number() OVER (
-                           ORDER BY text_score DESC, document_id, ordinal) END AS text_rank,
-                       min(%5$s) OVER () AS lowest, max(%5$s) OVER () AS highest,
-                       max(text_score) OVER () AS most
-                  FROM candidates
-            ), fused AS (
-                SELECT *, CASE
-                       WHEN $9 = 'rrf' THEN 1.0 / (60 + vector_rank)
-                                            + coalesce(1.0 / (60 + text_rank), 0)
-                       WHEN most = 0 THEN vector_score
-                       ELSE $8 * coalesce((vector_score - lowest) / nullif(highest - lowest, 0), 1)
-                            + (1 - $8) * text_score / most
-                       END AS score
-                  FROM scored
-                 ORDER BY score DESC, vector_rank
-                 LIMIT $10
-            )
-            SELECT array_agg((content, score, uri, title, metadata, tenant_id, document_id, ordinal,
-                              start_offset, end_offset, page, headings, vector_score, text_score,
-                              vector_rank, text_rank, %6$L, true)::pgrecall.hit
-                             ORDER BY score DESC, vector_rank)
-              FROM fused
-            $sql$,
-            pgrecall.vector_arm(g, condition, how = 'exact'),
-            pgrecall.text_arm(condition, words.terms),
-            pgrecall.text_score(words.terms),
-            pgrecall.distance(g.metric, g.dimensions, true),
-            pgrecall.similarity(g.metric),
-            'hybrid:' || how)
-           INTO hits
-          USING query_embedding, tenant, path, candidates, words.idf, words.terms, selecting,
-                vector_weight, fusion, k;
-        -- As in search_vector.
-        EXIT WHEN how = 'exact' OR cardinality(hits) >= k;
-        how := 'exact';
-    END LOOP;
-    RETURN QUERY SELECT * FROM unnest(hits);
+    r := pgrecall.with_question(
+        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text);
+    r.embedding := query_embedding;
+    nearest := pgrecall.vector_arm(
+        g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall)));
+    RETURN QUERY SELECT * FROM pgrecall.fuse(
+        nearest.hits || pgrecall.text_arm(g, r, wanted), weight, fusion, k,
+        'hybrid:' || nearest.strategy);
 END
+$$;
+
+-- The chunks most like a document, or like one of its chunks, in other documents: nearest to the mean of
+-- its embeddings.
+CREATE FUNCTION pgrecall.similar(
+    collection text,
+    document uuid,
+    chunk integer DEFAULT NULL,
+    k integer DEFAULT 10,
+    filter jsonb DEFAULT NULL,
+    tenant text DEFAULT NULL,
+    generation integer DEFAULT NULL)
+RETURNS SETOF pgrecall.hit
+LANGUAGE plpgsql STABLE
+SET hnsw.iterative_scan = 'off'
+SET hnsw.ef_search = 100 AS $$
+DECLARE
+    g pgrecall.target := pgrecall.active_generation(collection, generation);
+    r pgrecall.request := pgrecall.request(g, filter, tenant, NULL, NULL);
+    found record;
+BEGIN
+    PERFORM pgrecall.check_k(k);
+    EXECUTE format(
+        'SELECT avg(c.embedding) FROM pgrecall.chunks_g%s AS c'
+        ' WHERE c.document_id = $1 AND ($2 IS NULL OR c.ordinal = $2) AND ($3 IS NULL OR c.tenant_id = $3)',
+        g.generation_id) INTO r.embedding USING document, chunk, tenant;
+    IF r.embedding IS NULL THEN
+        RETURN;
+    END IF;
+    r.excluded := document;
+    found := pgrecall.vector_arm(g, r, k, false, pgrecall.ef_search(g, k, NULL, NULL));
+    RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);
+END
+$$;
+
+-- How a search runs: the arms that it consists of, each with its strategy, the number of rows that match its
+-- conditions (as counted or estimated), the breadth of the index scan, the indexes used, and the plan
+-- with its times in milliseconds. Without an embedding, the text arm alone; without words, the vector arm.
+-- Volatile, since only such functions may EXPLAIN.
+CREATE FUNCTION pgrecall.explain(
+    collection text,
+    query_text text DEFAULT NULL,
+    query_embedding halfvec DEFAULT NULL,
+    k integer DEFAULT 10,
+    filter jsonb DEFAULT NULL,
+    tenant text DEFAULT NULL,
+    exact boolean DEFAULT false,
+    ef_search integer DEFAULT NULL,
+    recall double precision DEFAULT NULL,
+    uri_prefix text DEFAULT NULL,
+    documents uuid[] DEFAULT NULL)
+RETURNS TABLE (
+    arm text, strategy text, matching bigint, breadth integer, indexes text[], rows bigint,
+    planning double precision, execution double precision, plan jsonb)
+LANGUAGE plpgsql VOLATILE
+SET hnsw.iterative_scan = 'off'
+SET hnsw.ef_search = 100 AS $$
+DECLARE
+    g pgrecall.target := pgrecall.active_generation(collection);
+    r pgrecall.request;
+    hybrid constant boolean := query_text IS NOT NULL AND query_embedding IS NOT NULL;
+    wanted integer;
+    statement text;
+    selecting tsquery;
+    condition text;
+BEGIN
+    PERFORM pgrecall.check_k(k);
+    wanted := CASE WHEN hybrid THEN greatest(k, 100) ELSE k END;
+    r := pgrecall.with_question(
+        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text);
+    r.embedding := query_embedding;
+    IF query_embedding IS NOT NULL THEN
+        PERFORM pgrecall.check_embedding(g, query_embedding);
+        arm := 'vector';
+        SELECT p.strategy, p.condition, p.matching, p.breadth
+          INTO strategy, condition, matching, breadth
+          FROM pgrecall.vector_plan(
+               g, r, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall))) AS p;
+        PERFORM set_config('hnsw.ef_search', coalesce(breadth, 100)::text, true),
+                set_config('hnsw.iterative_scan',
+                           CASE WHEN condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true);
+        statement := pgrecall.vector_sql(g, condition, strategy = 'exact');
+        EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
+          USING r, CASE WHEN condition IS NULL OR strategy = 'exact' THEN wanted ELSE 2 * wanted END;
+        SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
+        RETURN NEXT;
+    END IF;
+    IF r.terms IS NOT NULL THEN
+        arm := 'text';
+        strategy := 'text';
+        breadth := NULL;
+        condition := pgrecall.condition(g, r);
+        matching := CASE WHEN condition IS NULL THEN g.chunk_count
+                    ELSE pgrecall.matching(g, r, condition, pgrecall.few(g.chunk_count)) END;
+        selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count,
+                                         pgrecall.text_enough(g, r, condition, wanted));
+        EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || pgrecall.text_sql(g, condition) INTO plan
+          USING r, wanted, selecting;
+        SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- What a plan says in short. The row at the top gathers the hits; the rows are counted one node below.
+CREATE FUNCTION pgrecall.explained(
+    plan jsonb, OUT indexes text[], OUT rows bigint, OUT planning double precision,
+    OUT execution double precision)
+LANGUAGE sql STABLE AS $$
+    SELECT ARRAY(SELECT DISTINCT i #>> '{}' FROM jsonb_path_query(plan, '$.**."Index Name"') AS i),
+           (plan #>> '{0,Plan,Plans,0,Actual Rows}')::numeric::bigint,
+           (plan #>> '{0,Planning Time}')::double precision,
+           (plan #>> '{0,Execution Time}')::double precision
 $$;
 
 -- Whoever calls may have any search_path: types and operators of pgvector are found where the
@@ -436,7 +327,7 @@ DECLARE
 BEGIN
     FOR f IN SELECT oid FROM pg_catalog.pg_proc
               WHERE pronamespace = 'pgrecall'::regnamespace
-                AND proname IN ('search', 'search_text', 'search_vector') LOOP
+                AND proname IN ('search', 'search_text', 'search_vector', 'similar', 'explain', 'measure_recall') LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pgrecall, %s', f, home);
     END LOOP;
 END

@@ -1,0 +1,203 @@
+-- The two arms of a search. Each returns its best rows as hits with both scores; what has no embedding
+-- or no words to compare with has a score of NULL.
+
+CREATE FUNCTION pgrecall.distance(metric text, dimensions integer, query text, exact boolean)
+RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    -- Only with the cast does it match the HNSW index, so an exact search leaves the cast away.
+    SELECT '(c.embedding' || CASE WHEN exact THEN '' ELSE '::halfvec(' || dimensions || ')' END
+        || CASE metric WHEN 'cosine' THEN ' <=> ' WHEN 'ip' THEN ' <#> ' ELSE ' <-> ' END || query || ')'
+$$;
+
+-- The columns of pgrecall.hit, of a chunk c with its distance. The score of a distance is higher for what
+-- is nearer: cosine similarity, inner product, or negative distance. Ranks, and the score that orders the
+-- answer, are given later.
+CREATE FUNCTION pgrecall.hit_columns(metric text, distance text, terms text, weights text)
+RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'c.content, NULL::double precision, c.uri, c.title, c.metadata, c.tenant_id, c.document_id,'
+           ' c.ordinal, c.start_offset, c.end_offset, c.page, c.headings, '
+        || CASE metric WHEN 'cosine' THEN '1 - ' ELSE '- ' END || distance || ','
+        || ' CASE WHEN ' || terms || ' IS NOT NULL THEN'
+        || ' (SELECT sum(weight * ts_rank(''{1,1,1,1}'', c.tsv, term, 1))::double precision'
+        || ' FROM unnest(' || terms || ', ' || weights || ') AS q (term, weight)) END,'
+           ' NULL::bigint, NULL::bigint, NULL::text, true'
+$$;
+
+-- The index scan of a generation, without any condition, is a function of its own, so that Postgres keeps
+-- its plan: planning takes as long as the scan. Made together with the generation.
+CREATE FUNCTION pgrecall.create_nearest(generation integer)
+RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    g pgrecall.generations;
+BEGIN
+    SELECT * INTO STRICT g FROM pgrecall.generations AS made WHERE made.generation_id = generation;
+    EXECUTE format($sql$
+        CREATE OR REPLACE FUNCTION pgrecall.nearest_g%1$s(
+            query halfvec, wanted integer, terms tsquery[], weights real[])
+        RETURNS SETOF pgrecall.hit
+        LANGUAGE plpgsql STABLE
+        SET plan_cache_mode = force_generic_plan AS $nearest$
+        BEGIN
+            RETURN QUERY
+            SELECT %2$s
+              FROM (SELECT c.*, %3$s AS distance FROM pgrecall.chunks_g%1$s AS c
+                     ORDER BY %3$s LIMIT wanted) AS c
+             ORDER BY c.distance, c.document_id, c.ordinal;
+        END
+        $nearest$
+        $sql$,
+        generation,
+        pgrecall.hit_columns(g.metric, 'c.distance', 'terms', 'weights'),
+        pgrecall.distance(g.metric, g.dimensions, 'query', false));
+END
+$$;
+
+CREATE FUNCTION pgrecall.nearest_sql(generation integer)
+RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'SELECT array_agg(n) FROM pgrecall.nearest_g' || generation || '($1, $2, $3, $4) AS n'
+$$;
+
+-- The nearest rows, as SQL: $1 is the request, $2 how many. "distance + 0": the planner takes an index scan
+-- for sorted, and one in relaxed order is not quite.
+CREATE FUNCTION pgrecall.vector_sql(g pgrecall.target, condition text, exact boolean)
+RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT format(
+        'SELECT array_agg(ROW(%1$s)::pgrecall.hit ORDER BY c.distance + 0, c.document_id, c.ordinal)'
+        '  FROM (SELECT c.*, %2$s AS distance FROM pgrecall.chunks_g%3$s AS c%4$s'
+        '         ORDER BY %2$s LIMIT $2) AS c',
+        pgrecall.hit_columns(g.metric, 'c.distance', '($1).terms', '($1).weights'),
+        pgrecall.distance(g.metric, g.dimensions, '($1).embedding', exact),
+        g.generation_id, coalesce(' WHERE ' || condition, ''))
+$$;
+
+-- The rows whose words answer best, as SQL: $1 is the request, $2 how many, $3 which rows are ranked.
+CREATE FUNCTION pgrecall.text_sql(g pgrecall.target, condition text)
+RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT format(
+        'SELECT array_agg(hit ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal)'
+        '  FROM (SELECT hit FROM (SELECT ROW(%s)::pgrecall.hit AS hit FROM pgrecall.chunks_g%s AS c'
+        '                          WHERE c.tsv @@ $3%s OFFSET 0) AS ranked'
+        '         ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal LIMIT $2) AS best',
+        pgrecall.hit_columns(
+            g.metric, pgrecall.distance(g.metric, g.dimensions, '($1).embedding', true),
+            '($1).terms', '($1).weights'),
+        g.generation_id, coalesce(' AND ' || condition, ''))
+$$;
+
+-- Up to how many matching rows an exact search over them costs no more than an index scan that has to
+-- pass by the others. The scan visits about 100 / (share that matches) rows at four times the cost of
+-- reading one exactly (measured at 256 dimensions; longer vectors cost both alike).
+CREATE FUNCTION pgrecall.few(chunk_count bigint)
+RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT greatest(2000, sqrt(400.0 * chunk_count))::integer
+$$;
+
+-- The breadth of an index scan that finds this share of the nearest rows, from the curve that was measured
+-- for the generation (pgrecall.measure_recall); before it was measured, 200. More rows need more breadth.
+CREATE FUNCTION pgrecall.breadth(curve real[], recall double precision, wanted integer)
+RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT least(1000, greatest(wanted + wanted / 2, ceil(sqrt(greatest(wanted, 10) / 10.0) *
+        CASE WHEN curve IS NULL THEN 200 ELSE coalesce(
+            (SELECT min(step) FROM unnest(pgrecall.steps(), curve) AS measured (step, reached)
+              WHERE reached >= recall), 1000) END)))::integer
+$$;
+
+-- How the vector arm runs. 'exact' over the matching rows while they are few (in a small collection always)
+-- or where there is no index yet; else 'hnsw', with as much more breadth as rows do not match.
+CREATE FUNCTION pgrecall.vector_plan(
+    g pgrecall.target, r pgrecall.request, exact boolean, ef_search integer,
+    OUT strategy text, OUT condition text, OUT matching bigint, OUT breadth integer)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    condition := pgrecall.condition(g, r);
+    matching := g.chunk_count;
+    strategy := CASE WHEN exact OR NOT g.indexed OR g.chunk_count <= 2000 THEN 'exact' ELSE 'hnsw' END;
+    IF strategy = 'hnsw' AND condition IS NOT NULL THEN
+        matching := pgrecall.matching(g, r, condition, pgrecall.few(g.chunk_count));
+        strategy := CASE WHEN matching <= pgrecall.few(g.chunk_count) THEN 'exact' ELSE 'hnsw' END;
+    END IF;
+    IF strategy = 'hnsw' THEN
+        breadth := least(1000, ceil(ef_search * greatest(g.chunk_count::float8 / matching, 1)));
+    END IF;
+END
+$$;
+
+-- The vector arm, nearest first. An index scan may come back short (it gives up after hnsw.max_scan_tuples,
+-- and passes over dead rows): then the matching rows are searched exactly after all.
+CREATE FUNCTION pgrecall.vector_arm(
+    g pgrecall.target, r pgrecall.request, wanted integer, exact boolean, ef_search integer,
+    OUT hits pgrecall.hit[], OUT strategy text)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    plan record := pgrecall.vector_plan(g, r, exact, ef_search);
+BEGIN
+    strategy := plan.strategy;
+    IF strategy = 'hnsw' THEN
+        PERFORM set_config('hnsw.ef_search', plan.breadth::text, true);
+        IF plan.condition IS NULL THEN
+            EXECUTE pgrecall.nearest_sql(g.generation_id)
+               INTO hits USING r.embedding, wanted, r.terms, r.weights;
+        ELSE
+            PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
+            -- Twice as many as wanted: in relaxed order, the last ones need not be the nearest.
+            EXECUTE pgrecall.vector_sql(g, plan.condition, false) INTO hits USING r, 2 * wanted;
+            hits := hits[:wanted];
+        END IF;
+    END IF;
+    IF strategy = 'exact' OR coalesce(cardinality(hits), 0) < wanted THEN
+        strategy := 'exact';
+        EXECUTE pgrecall.vector_sql(g, plan.condition, true) INTO hits USING r, wanted;
+    END IF;
+END
+$$;
+
+-- How many rows the text arm ranks at first: enough of those that match the condition.
+CREATE FUNCTION pgrecall.text_enough(
+    g pgrecall.target, r pgrecall.request, condition text, wanted integer)
+RETURNS double precision
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    enough constant integer := greatest(4 * wanted, 400);
+BEGIN
+    IF condition IS NULL THEN
+        RETURN enough;
+    END IF;
+    RETURN enough * greatest(g.chunk_count::float8 / greatest(
+        pgrecall.matching(g, r, condition, pgrecall.few(g.chunk_count)), 1), 1);
+END
+$$;
+
+-- The text arm, best first. A chunk needs only one of the words; which rows are ranked, pgrecall.candidates
+-- says: first the most promising, more of them if too few are found, at last all that hold a word.
+CREATE FUNCTION pgrecall.text_arm(g pgrecall.target, r pgrecall.request, wanted integer)
+RETURNS pgrecall.hit[]
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    condition text := pgrecall.condition(g, r);
+    statement text := pgrecall.text_sql(g, condition);
+    every constant tsquery := pgrecall.candidates(
+        r.terms, r.weights, r.expected, g.chunk_count, 'Infinity');
+    enough double precision;
+    selecting tsquery;
+    hits pgrecall.hit[];
+BEGIN
+    IF every IS NULL THEN
+        RETURN NULL;
+    END IF;
+    enough := pgrecall.text_enough(g, r, condition, wanted);
+    LOOP
+        selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count, enough);
+        EXECUTE statement INTO hits USING r, wanted, selecting;
+        EXIT WHEN selecting = every OR cardinality(hits) >= wanted;
+        enough := enough * 16;
+    END LOOP;
+    RETURN hits;
+END
+$$;

@@ -1,0 +1,170 @@
+-- The words of a question: which count how much, and which rows hold enough of them to be ranked.
+
+-- A question without its phrases and exclusions, and those as one tsquery that rows must satisfy:
+-- "in quotation marks" must stand there word by word, and what follows a minus sign must not. A word is
+-- looked up as each of the languages of a collection would store it.
+CREATE FUNCTION pgrecall.split_question(
+    languages text[], question text, OUT plain text, OUT required tsquery)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    quoted constant text := '(^|[\s(])(-?)"([^"]*)"';
+    -- Three letters at least: "tar -x" is no exclusion.
+    excluded constant text := '(^|\s)-([[:alpha:]][[:alnum:]_]{2,}[^\s"]*)';
+    sign text;
+    phrase text;
+    one tsquery;
+BEGIN
+    plain := question;
+    IF strpos(question, '"') = 0 AND strpos(question, '-') = 0 THEN
+        RETURN;
+    END IF;
+    FOR sign, phrase IN
+        SELECT m[2], m[3] FROM regexp_matches(question, quoted, 'g') AS m
+        UNION ALL
+        SELECT '-', m[2] FROM regexp_matches(regexp_replace(question, quoted, ' ', 'g'), excluded, 'g') AS m
+    LOOP
+        SELECT string_agg(DISTINCT '(' || q::text || ')', ' | ')::tsquery INTO one
+          FROM unnest(languages) AS language,
+               phraseto_tsquery(language::regconfig, pgrecall.words(phrase)) AS q
+         WHERE pgrecall.to_tsvector(language, '', phrase) <> '';
+        CONTINUE WHEN one IS NULL;
+        one := CASE WHEN sign = '-' THEN !! one ELSE one END;
+        required := CASE WHEN required IS NULL THEN one ELSE required && one END;
+    END LOOP;
+    plain := regexp_replace(question, quoted || '|' || excluded, '\1\4 ' , 'g');
+    plain := (SELECT concat_ws(' ', plain, string_agg(m[3], ' '))
+                FROM regexp_matches(question, quoted, 'g') AS m WHERE m[2] = '');
+END
+$$;
+
+-- The words of a question as terms, rarest first, with the number of chunks that are expected to hold
+-- each, and its weight.
+--
+-- A chunk's text score is the sum over the terms of weight * ts_rank(tsv, term), with all label weights 1
+-- and rank normalisation 1 (divides by 1 + log(length)). The weight is idf * times that the question
+-- says it; idf = ln(1 + (N - df + 0.5) / (df + 0.5)), as in BM25. Document frequencies are in
+-- pgrecall.lexemes; a term that is not listed there is rarer than those that are, and counts as half as
+-- frequent as the rarest of them.
+-- Names such as ERR_CONN_RESET, os.path or v1.2.3 count once more as a whole, the last part as a prefix.
+CREATE FUNCTION pgrecall.question_terms(
+    g pgrecall.target, plain text,
+    OUT terms tsquery[], OUT weights real[], OUT expected double precision[])
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    total constant double precision := greatest(g.chunk_count, 1);
+    unlisted constant double precision := greatest(g.rare_frequency / 2, 1 / total);
+    at_most constant integer := 64;
+    name constant text :=
+        '[[:alnum:]]+(?:[._/\\:@-]+[[:alnum:]]+)+|[[:alpha:]]+[[:digit:]][[:alnum:]]*';
+BEGIN
+    -- A tsvector takes 1 MB; so long a question has its rarest words long before.
+    plain := left(plain, 100000);
+    WITH asked AS (
+        SELECT q.lexeme, max(cardinality(q.positions)) AS times
+          FROM unnest(g.languages) AS language,
+               unnest(pgrecall.to_tsvector(language, '', plain)) AS q
+         GROUP BY q.lexeme
+    ), counted AS (
+        SELECT lexeme, times,
+               coalesce((SELECT l.frequency FROM pgrecall.lexemes AS l
+                          WHERE l.generation_id = g.generation_id AND l.lexeme = asked.lexeme),
+                        unlisted) AS frequency
+          FROM asked
+    ), words AS (
+        SELECT ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS term,
+               times, frequency
+          FROM counted
+    ), names AS (
+        -- As rare as the rarest of its parts.
+        SELECT ((phraseto_tsquery(language::regconfig, pgrecall.words(m[1]))::text || ':*')::tsquery) AS term,
+               1 AS times, part.frequency
+          FROM regexp_matches(plain, name, 'g') AS m,
+               unnest(g.languages) AS language,
+               LATERAL (SELECT min(frequency) FROM counted
+                         WHERE lexeme = ANY (tsvector_to_array(
+                               pgrecall.to_tsvector(language, '', m[1])))) AS part (frequency)
+         WHERE length(m[1]) BETWEEN 3 AND 200 AND part.frequency IS NOT NULL
+         LIMIT 16
+    ), ranked AS (
+        SELECT *, row_number() OVER (ORDER BY frequency, term::text) AS place
+          FROM (SELECT * FROM words UNION SELECT * FROM names) AS every
+    )
+    SELECT array_agg(term ORDER BY place),
+           array_agg(times * ln(1 + (1 - frequency + 0.5 / total) / (frequency + 0.5 / total))
+                     ORDER BY place)::real[],
+           array_agg(frequency * total ORDER BY place)
+      INTO terms, weights, expected
+      FROM ranked
+     WHERE place <= at_most;
+END
+$$;
+
+-- Which rows to rank: those that hold enough of the weight of a question, as one tsquery.
+--
+-- The rarest terms decide a ranking, so the rows that hold one of them are candidates, terms being taken
+-- in that order until `enough` rows are expected. Where already the rarest is common, rows must hold
+-- several terms: sets of the rarest terms are taken by their weight, heaviest first, until enough rows
+-- are expected to hold one of the sets whole (as WAND does with its threshold: Broder et al., 2003,
+-- https://doi.org/10.1145/956863.956944).
+CREATE FUNCTION pgrecall.candidates(
+    terms tsquery[], weights real[], expected double precision[], total double precision,
+    enough double precision)
+RETURNS tsquery
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    -- Words stand together more often than chance has it.
+    together constant double precision := 3;
+    n constant integer := least(cardinality(terms), 4);
+    held double precision := 0;
+    found text;
+BEGIN
+    FOR i IN 1 .. coalesce(cardinality(terms), 0) LOOP
+        EXIT WHEN held >= enough;
+        held := held + expected[i];
+        found := concat_ws(' | ', found, '(' || terms[i]::text || ')');
+    END LOOP;
+    IF n < 2 OR held <= 2 * enough THEN
+        RETURN found::tsquery;
+    END IF;
+    WITH sets AS (
+        SELECT members, sum(weights[i]) AS weight,
+               total * exp(sum(ln(least(expected[i] / total, 1))))
+                     * CASE WHEN count(*) > 1 THEN together ELSE 1 END AS rows
+          FROM generate_series(1, (1 << n) - 1) AS s (members), generate_series(1, n) AS i
+         WHERE members & (1 << (i - 1)) <> 0
+         GROUP BY members
+    ), taken AS (
+        SELECT members, coalesce(sum(rows) OVER (ORDER BY weight DESC, members
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+          FROM sets
+    )
+    SELECT string_agg(
+               '(' || (SELECT string_agg('(' || terms[i]::text || ')', ' & ')
+                         FROM generate_series(1, n) AS i
+                        WHERE t.members & (1 << (i - 1)) <> 0) || ')', ' | ')
+      INTO found
+      FROM taken AS t
+     WHERE t.before < enough
+       -- A set that contains another one adds no rows.
+       AND NOT EXISTS (SELECT FROM taken AS inner_set
+                        WHERE inner_set.before < enough AND inner_set.members <> t.members
+                          AND inner_set.members & t.members = inner_set.members);
+    RETURN found::tsquery;
+END
+$$;
+
+-- A request with the words of a question: its phrases and exclusions as conditions, the rest as terms.
+CREATE FUNCTION pgrecall.with_question(g pgrecall.target, r pgrecall.request, question text)
+RETURNS pgrecall.request
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    split record := pgrecall.split_question(g.languages, coalesce(question, ''));
+    found record := pgrecall.question_terms(g, split.plain);
+BEGIN
+    r.required := split.required;
+    r.terms := found.terms;
+    r.weights := found.weights;
+    r.expected := found.expected;
+    RETURN r;
+END
+$$;

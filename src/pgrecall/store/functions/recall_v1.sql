@@ -1,0 +1,109 @@
+-- The recall of a generation's index, measured: for how much ef_search, which share of the ten truly
+-- nearest rows is found. The curve has a value for each step of ef_search; a search looks up the step that
+-- reaches the recall it promises (pgrecall.breadth).
+--
+-- Asked are stored embeddings with noise: at a cosine of 0.8 and 0.55 to themselves, questions are as hard to
+-- find neighbours for as real ones, which lie that far from the texts that answer them; without noise they
+-- are much easier. Rows at equal distance count as equally right.
+
+CREATE FUNCTION pgrecall.steps()
+RETURNS integer[]
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT '{40,64,100,160,250,400,640,1000}'::integer[]
+$$;
+
+-- Embeddings to ask with, from all over the table, each with noise of 0.75 or 1.5 times its length.
+CREATE FUNCTION pgrecall.recall_questions(g pgrecall.target, wanted integer)
+RETURNS halfvec[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    stored halfvec[];
+    percent constant double precision := least(100, 100.0 * 20 * wanted / greatest(g.chunk_count, 1));
+BEGIN
+    EXECUTE format(
+        'SELECT array_agg(embedding) FROM (SELECT c.embedding'
+        '  FROM pgrecall.chunks_g%s AS c TABLESAMPLE system (%s)'
+        ' ORDER BY c.content_hash LIMIT $1) AS sample', g.generation_id, percent)
+       INTO stored USING wanted;
+    -- Uniform noise from -s to s has the expected length s * sqrt(dimensions / 3).
+    RETURN ARRAY(
+        SELECT v + ARRAY(SELECT (2 * random() - 1) * s
+                           FROM generate_series(1, g.dimensions))::real[]::halfvec
+          FROM unnest(stored) WITH ORDINALITY AS u (v, i),
+               LATERAL (SELECT l2_norm(v) * sqrt(3.0 / g.dimensions) * (0.75 + 0.75 * (i % 2))) AS n (s));
+END
+$$;
+
+-- The distances of the ten rows that the index finds, for each question.
+CREATE FUNCTION pgrecall.found_distances(g pgrecall.target, questions halfvec[], ef_search integer)
+RETURNS TABLE (question integer, distances double precision[])
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    statement text := format(
+        'SELECT array_agg(d ORDER BY d) FROM (SELECT %1$s AS d FROM pgrecall.chunks_g%2$s AS c'
+        ' ORDER BY %1$s LIMIT 10) AS nearest',
+        pgrecall.distance(g.metric, g.dimensions, '$1', false), g.generation_id);
+BEGIN
+    PERFORM set_config('hnsw.ef_search', ef_search::text, true);
+    FOR i IN 1 .. cardinality(questions) LOOP
+        question := i;
+        EXECUTE statement INTO distances USING questions[i];
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
+-- How far away the tenth nearest row truly is, for each question. `bounds` are distances that the tenth is
+-- known not to exceed, so that one pass over the table answers all questions.
+CREATE FUNCTION pgrecall.true_distances(
+    g pgrecall.target, questions halfvec[], bounds double precision[])
+RETURNS double precision[]
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    distance text := pgrecall.distance(g.metric, g.dimensions, 'q.embedding', true);
+    tenth double precision[];
+BEGIN
+    EXECUTE format(
+        'SELECT array_agg(d ORDER BY n) FROM ('
+        ' SELECT n, (array_agg(%1$s ORDER BY %1$s))[10] AS d'
+        '   FROM pgrecall.chunks_g%2$s AS c,'
+        '        unnest($1, $2) WITH ORDINALITY AS q (embedding, bound, n)'
+        '  WHERE %1$s <= q.bound GROUP BY n) AS tenth', distance, g.generation_id)
+       INTO tenth USING questions, bounds;
+    RETURN tenth;
+END
+$$;
+
+-- Measures, stores and returns the curve; NULL where there is no index, or so few chunks that searches
+-- are exact. Steps beyond the one that finds everything are not tried.
+CREATE FUNCTION pgrecall.measure_recall(collection text, questions integer DEFAULT 40)
+RETURNS real[]
+LANGUAGE plpgsql VOLATILE
+SET hnsw.iterative_scan = 'off'
+SET hnsw.ef_search = 100 AS $$
+DECLARE
+    g pgrecall.target := pgrecall.active_generation(collection);
+    equal constant double precision := 1e-6;
+    asked halfvec[];
+    tenth double precision[];
+    curve real[] := '{}';
+    step integer;
+BEGIN
+    IF NOT g.indexed OR g.chunk_count <= 2000 THEN
+        RETURN NULL;
+    END IF;
+    asked := pgrecall.recall_questions(g, questions);
+    tenth := pgrecall.true_distances(g, asked, ARRAY(
+        SELECT distances[10] + equal FROM pgrecall.found_distances(g, asked, 400) ORDER BY question));
+    FOREACH step IN ARRAY pgrecall.steps() LOOP
+        curve := curve || CASE WHEN curve[cardinality(curve)] >= 1 THEN 1::real ELSE (
+            SELECT avg((SELECT count(*) FROM unnest(f.distances) AS d
+                         WHERE d <= tenth[f.question] + equal) / 10.0)::real
+              FROM pgrecall.found_distances(g, asked, step) AS f) END;
+    END LOOP;
+    UPDATE pgrecall.generations
+       SET recall_curve = curve, recall_chunks = g.chunk_count
+     WHERE generation_id = g.generation_id;
+    RETURN curve;
+END
+$$;

@@ -1,0 +1,193 @@
+-- What a search runs in and what it is asked for, gathered once.
+--
+-- Search functions write their SQL: identifiers and numbers of ours stand in it (the cast to halfvec(N)
+-- must be a literal for the index to be used), values never do. All values travel as one parameter, $1,
+-- of the type pgrecall.request.
+-- Errors: PR001 no such collection, PR002 another generation is active, PR003 filter, PR004 argument.
+
+CREATE TYPE pgrecall.hit AS (
+    content text,
+    score double precision,
+    uri text,
+    title text,
+    metadata jsonb,
+    tenant_id text,
+    document_id uuid,
+    ordinal integer,
+    start_offset integer,
+    end_offset integer,
+    page integer,
+    headings text[],
+    vector_score double precision,
+    text_score double precision,
+    vector_rank bigint,
+    text_rank bigint,
+    strategy text,
+    complete boolean
+);
+
+-- What a search knows about the generation that it runs in.
+CREATE TYPE pgrecall.target AS (
+    collection_id integer,
+    generation_id integer,
+    dimensions integer,
+    metric text,
+    embedder text,
+    languages text[],
+    chunk_count bigint,
+    rare_frequency double precision,
+    recall_curve real[],
+    defaults jsonb,
+    indexed boolean
+);
+
+-- What is asked: the question, and the rows that may answer it. `required` holds the phrases and
+-- exclusions of a query; `terms` are its words, rarest first, with their weights and the number of chunks
+-- that are expected to hold each.
+CREATE TYPE pgrecall.request AS (
+    embedding halfvec,
+    tenant text,
+    filter jsonb,
+    path jsonpath,
+    uri_prefix text,
+    documents uuid[],
+    excluded uuid,
+    required tsquery,
+    terms tsquery[],
+    weights real[],
+    expected double precision[]
+);
+
+-- The generation that a collection is searched in. A caller that embedded its question for one
+-- generation passes it, and is told if that is no longer the active one.
+CREATE FUNCTION pgrecall.active_generation(collection text, expected integer DEFAULT NULL)
+RETURNS pgrecall.target
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    found pgrecall.target;
+BEGIN
+    SELECT c.collection_id, g.generation_id, g.dimensions, g.metric, g.embedder, g.languages,
+           g.chunk_count, g.rare_frequency, g.recall_curve, c.defaults,
+           coalesce((SELECT i.indisvalid FROM pg_catalog.pg_index AS i
+                      WHERE i.indexrelid = to_regclass(
+                            'pgrecall.chunks_g' || g.generation_id || '_embedding')), false)
+      INTO found
+      FROM pgrecall.collections AS c
+      JOIN pgrecall.generations AS g ON g.generation_id = c.active_generation_id
+     WHERE c.name = collection;
+    IF found.generation_id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR001',
+            MESSAGE = format('there is no collection named %s', to_json(collection));
+    ELSIF found.generation_id <> expected THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR002',
+            MESSAGE = 'the collection switched to another generation; embed the question again';
+    END IF;
+    RETURN found;
+END
+$$;
+
+CREATE FUNCTION pgrecall.check_k(k integer)
+RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF k IS NULL OR k NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004',
+            MESSAGE = 'the number of hits, k, must lie between 1 and 10000';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION pgrecall.check_embedding(g pgrecall.target, query_embedding halfvec)
+RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF query_embedding IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the query embedding is missing';
+    ELSIF vector_dims(query_embedding) <> g.dimensions THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = format(
+            'the query embedding has %s dimensions, the collection %s: embed it with %s',
+            vector_dims(query_embedding), g.dimensions, g.embedder);
+    END IF;
+END
+$$;
+
+-- The documents below a uri prefix or among those named, as ids, so that an index finds their chunks;
+-- NULL if they are too many for that, or not restricted.
+CREATE FUNCTION pgrecall.few_documents(
+    g pgrecall.target, uri_prefix text, documents uuid[], tenant text)
+RETURNS uuid[]
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    few constant integer := 1000;
+    found uuid[];
+BEGIN
+    IF uri_prefix IS NULL THEN
+        RETURN documents;
+    END IF;
+    SELECT coalesce(array_agg(document_id), '{}') INTO found
+      FROM (SELECT d.document_id FROM pgrecall.documents AS d
+             WHERE d.collection_id = g.collection_id AND starts_with(d.uri, uri_prefix)
+               AND (tenant IS NULL OR d.tenant_id = tenant)
+               AND (documents IS NULL OR d.document_id = ANY (documents))
+             LIMIT few + 1) AS below;
+    RETURN CASE WHEN cardinality(found) <= few THEN found ELSE documents END;
+END
+$$;
+
+CREATE FUNCTION pgrecall.request(
+    g pgrecall.target, filter jsonb, tenant text, uri_prefix text, documents uuid[])
+RETURNS pgrecall.request
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    r pgrecall.request;
+BEGIN
+    r.tenant := tenant;
+    r.path := pgrecall.filter(filter);
+    r.filter := CASE WHEN r.path IS NOT NULL THEN filter END;
+    r.uri_prefix := nullif(uri_prefix, '');
+    r.documents := pgrecall.few_documents(g, r.uri_prefix, documents, tenant);
+    RETURN r;
+END
+$$;
+
+-- The rows that may answer, as SQL. NULL if all of the generation may.
+CREATE FUNCTION pgrecall.condition(g pgrecall.target, r pgrecall.request)
+RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN nullif(concat_ws(' AND ',
+        CASE WHEN r.tenant IS NOT NULL THEN 'c.tenant_id = ($1).tenant' END,
+        CASE WHEN r.path IS NOT NULL THEN 'c.metadata @@ ($1).path' END,
+        CASE WHEN r.path IS NOT NULL AND g.defaults ? 'metadata_indexes' THEN
+            pgrecall.indexed_conditions(r.filter, g.defaults -> 'metadata_indexes') END,
+        CASE WHEN r.uri_prefix IS NOT NULL THEN 'starts_with(c.uri, ($1).uri_prefix)' END,
+        CASE WHEN r.documents IS NOT NULL THEN 'c.document_id = ANY (($1).documents)' END,
+        CASE WHEN r.excluded IS NOT NULL THEN 'c.document_id <> ($1).excluded' END,
+        CASE WHEN r.required IS NOT NULL THEN 'c.tsv @@ ($1).required' END), '');
+END
+$$;
+
+-- About how many rows match a condition: the planner's estimate if that is far above `enough`, else
+-- counted, no further than enough + 1. Volatile, since only such functions may EXPLAIN.
+CREATE FUNCTION pgrecall.matching(
+    g pgrecall.target, r pgrecall.request, condition text, enough integer)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    from_where text := format('SELECT FROM pgrecall.chunks_g%s AS c WHERE %s', g.generation_id, condition);
+    plan json;
+    estimate bigint;
+    counted bigint;
+BEGIN
+    IF g.chunk_count > 4 * enough THEN
+        EXECUTE 'EXPLAIN (FORMAT JSON) ' || from_where INTO plan USING r;
+        estimate := plan -> 0 -> 'Plan' ->> 'Plan Rows';
+        IF estimate > 4 * enough THEN
+            RETURN estimate;
+        END IF;
+    END IF;
+    EXECUTE format('SELECT count(*) FROM (%s LIMIT %s) AS m', from_where, enough + 1)
+       INTO counted USING r;
+    RETURN counted;
+END
+$$;
