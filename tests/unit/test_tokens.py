@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.tokens import Separable, Tokenizer, open_tokenizer
+from pgrecall.tokens import Separable, Tokenizer, last_seam, open_tokenizer
 from pgrecall.tokens.huggingface import HuggingFaceTokenizer, wordllama_file
 from pgrecall.tokens.words import WordTokenizer
 
@@ -64,6 +64,7 @@ FRAGMENTS = st.sampled_from(
         f"{MARK}a",
         " " + MARK,
         "x" * 70,
+        "\ud800",
     ]
 )
 TEXTS = st.lists(FRAGMENTS | st.text(max_size=6), max_size=25).map("".join)
@@ -171,20 +172,23 @@ def test_starts_are_offsets_of_characters(name: str, text: str, starts: list[int
 def test_a_seam_parts_the_tokens_whatever_lies_around(name: str, texts: tuple[str, str]) -> None:
     tokenizer = open_tokenizer(name)
     assert isinstance(tokenizer, Separable)
-    text, other = texts
-    cuts = [match.start() for match in tokenizer.seams.finditer(text)]
-    inner = "".join(texts)
-    for cut in [*cuts, *(len(text) + m.start() for m in tokenizer.seams.finditer(other))]:
-        whole, left = tokenizer.starts(inner), tokenizer.count(inner[:cut])
-        assert np.searchsorted(whole, cut) == left
-    edges = [0, *cuts, len(text)]
-    for first, last in zip(edges, edges[2:], strict=False):
-        # Taking out what lies between two seams leaves the tokens of the rest.
-        if first and last < len(text):
-            rest = tokenizer.count(text[:first] + text[last:])
-            assert rest == tokenizer.count(text[:first]) + len(
-                tokenizer.starts(text)[np.searchsorted(tokenizer.starts(text), last) :]
-            )
+    other, text = texts
+    starts = tokenizer.starts(text)
+    for match in tokenizer.seams.finditer(text):
+        left, right, joint = text[: match.start()], text[match.start() :], text[match.start() - 1]
+        before = int(np.searchsorted(starts, match.start()))
+        assert tokenizer.count(left) == before
+        assert tokenizer.count(joint + right) - tokenizer.count(joint) == len(starts) - before
+        # Only the two characters decide, so what else stands before the seam can be anything.
+        assert tokenizer.seams.match(joint + right, 1)
+        assert tokenizer.starts(other + joint + right).tolist() == [
+            *tokenizer.starts(other + joint).tolist(),
+            *(starts[before:] - len(left) + len(other) + 1).tolist(),
+        ]
+        # Asked for, the last one of a part of the text is found.
+        found = last_seam(tokenizer.seams).match(text, 0, match.start() + 1)
+        assert found
+        assert found.end() == match.start()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,13 +11,16 @@ import numpy as np
 from pgrecall.chunking.boundaries import IntArray, Level, Places, merged
 
 _ATX = re.compile(r"\n {0,3}(#{1,6})(?=[ \t\r\n]|\Z)([^\n]*)")
-_SETEXT = re.compile(r"\n([^\n]+)\n {0,3}(={2,}|-{3,})[ \t]*\r?(?=\n|\Z)")
+_UNDERLINE = re.compile(r"\n {0,3}(={2,}|-{3,})[ \t]*\r?(?=\n|\Z)")
 _NO_SETEXT = re.compile(r"\s*(?:[-*+>#|`~]|\d+[.)]\s)")
-_FENCE = re.compile(r"\n[ \t]*(?:>[ \t]*)*(`{3,}|~{3,})([^\n]*)")
-_TABLE = re.compile(r"(?:\n[ \t]*\|[^\n]*){2,}")
+_FENCE = re.compile(r"\n[ \t>]*(`{3,}|~{3,})([^\n]*)")
+_TABLE = re.compile(r"\n[ \t]*\|[^\n]*(?:\n[ \t]*\|[^\n]*)+")
 _FRONT_MATTER = re.compile(r"\A\n---[ \t]*\n(?:[^\n]*\n)*?---[ \t]*(?=\n|\Z)")
 _INK = re.compile(r"\S")
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\s[^()]*)?\)")
+_STRESS = re.compile(r"[*`]|(?<!\w)_+|_+(?!\w)")
+_MARK = re.compile(r"[*`_\[{]")
+_CLOSING = re.compile(r"(?:^|[ \t])#+\s*$")
 _ANCHOR = re.compile(r"\s*\{#[^{}]*\}\s*$")
 
 
@@ -84,18 +87,22 @@ def headings(text: str, solid: Blocks) -> list[Heading]:
             m.start(),
             m.end() - 1,
             len(m[1]),
-            _plain(re.sub(r"(?:^|[ \t])#+\s*$", "", m[2].rstrip())),
+            _plain(_CLOSING.sub("", m[2].rstrip())),
         )
         for m in _ATX.finditer(lined)
     ]
-    found += [
-        Heading(m.start(), m.end() - 1, 1 if m[2][0] == "=" else 2, _plain(m[1]))
-        for m in _SETEXT.finditer(lined)
-        if m[1].strip() and not _NO_SETEXT.match(m[1]) and _blank_before(lined, m.start())
-    ]
+    found += _underlined(lined)
     found.sort(key=lambda heading: heading.start)
     inside = solid.contain(np.array([h.start for h in found], dtype=np.int64) + 1)
     return [heading for heading, skip in zip(found, inside, strict=True) if not skip]
+
+
+def _underlined(lined: str) -> Iterator[Heading]:
+    for match in _UNDERLINE.finditer(lined):
+        start = lined.rfind("\n", 0, match.start())
+        line = lined[start + 1 : match.start()]
+        if line.strip() and not _NO_SETEXT.match(line) and _blank_before(lined, start):
+            yield Heading(start, match.end() - 1, 1 if match[1][0] == "=" else 2, _plain(line))
 
 
 def with_structure(text: str, found: Places, heads: list[Heading], solid: Blocks) -> Places:
@@ -105,8 +112,8 @@ def with_structure(text: str, found: Places, heads: list[Heading], solid: Blocks
     levels = np.where(
         inside, np.where(whole, Level.LINE, np.minimum(found.levels, Level.SENTENCE)), found.levels
     )
-    keep = ~inside
-    keep[inside] = [_begins_line(text, offset) for offset in found.offsets[inside].tolist()]
+    keep = ~(inside & whole)
+    keep[~keep] = [_begins_line(text, offset) for offset in found.offsets[~keep].tolist()]
     starts = _firsts(text, [heading.start for heading in heads])
     ranks = np.array([Level.SECTION + 6 - heading.rank for heading in heads], dtype=np.int64)
     edges = _firsts(text, [*solid.starts.tolist(), *solid.ends.tolist()])
@@ -138,5 +145,7 @@ def _blank_before(text: str, offset: int) -> bool:
 
 def _plain(heading: str) -> str:
     """A heading without Markdown's own marks, on one line."""
-    heading = _LINK.sub(r"\1", _ANCHOR.sub("", heading))
-    return " ".join(re.sub(r"[*`]|(?<!\w)_+|_+(?!\w)", "", heading).split())
+    if _MARK.search(heading):
+        heading = _LINK.sub(r"\1", _ANCHOR.sub("", heading))
+        heading = _STRESS.sub("", heading)
+    return " ".join(heading.split())

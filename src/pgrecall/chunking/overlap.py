@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from pgrecall.chunking.boundaries import Level, Places
@@ -14,7 +15,8 @@ class Overlap:
 
     def __init__(self, text: str, found: Places, meter: Meter, limit: int) -> None:
         self._text = text
-        self._places = found
+        self._sentences = found.offsets[found.levels >= Level.SENTENCE].tolist()
+        self._lines = found.offsets[found.levels == Level.LINE].tolist()
         self._meter = meter
         self._limit = limit
 
@@ -36,11 +38,8 @@ class Overlap:
         high = self._meter.index(start)
         low = max(high - self._limit, 0)
         earliest = max(int(self._meter.starts[low]), floor + 1)
-        first, last = (int(self._places.offsets.searchsorted(o)) for o in (earliest, start))
-        offsets = self._places.offsets[first:last].tolist()
-        levels = self._places.levels[first:last].tolist()
-        for least, most in ((Level.SENTENCE, max(levels, default=0)), (Level.LINE, Level.LINE)):
-            yield from (o for o, lv in zip(offsets, levels, strict=True) if least <= lv <= most)
+        for units in (self._sentences, self._lines):
+            yield from units[bisect_left(units, earliest) : bisect_left(units, start)]
         for offset in self._meter.starts[low:high].tolist():
             if earliest <= offset < start and begins_word(self._text, offset):
                 yield offset

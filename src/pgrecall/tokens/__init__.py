@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from pgrecall.tokens.base import Separable, Tokenizer
+from pgrecall.tokens.base import Separable, Tokenizer, last_seam
 
-__all__ = ["Separable", "Tokenizer", "open_tokenizer"]
+__all__ = ["Separable", "Tokenizer", "last_seam", "open_tokenizer"]
 
 
 @cache

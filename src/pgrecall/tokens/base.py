@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -41,14 +42,24 @@ class Separable(Protocol):
     def seams(self) -> re.Pattern[str]:
         """Matches, without width, where ``encode(a + b)`` is a's tokens followed by b's, whatever lies around.
 
-        Only the two characters at the seam decide, and each side on its own: where a seam's left character
-        meets another seam's right character, there is a seam too.
+        The two characters at the seam decide. Alone, b can have other tokens, if the tokenizer puts something
+        in front of a text: the number of its tokens is ``count(a[-1] + b) - count(a[-1])``.
         """
+
+
+@cache
+def last_seam(seams: re.Pattern[str]) -> re.Pattern[str]:
+    """Matches from where it is asked to up to the last seam; the first character beyond takes part."""
+    return re.compile(f"(?s:.*)(?:{seams.pattern})", seams.flags)
 
 
 def scalar_values(text: str) -> str:
     """The text with U+FFFD for each lone surrogate: same length, and it can be encoded as UTF-8."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text)
+    return text
 
 
 def token_starts(ids: npt.NDArray[np.int32], widths: npt.NDArray[np.int16]) -> Offsets:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.tokens.base import Offsets, scalar_values, token_starts, truncate_with
+from pgrecall.tokens.base import Offsets, last_seam, scalar_values, token_starts, truncate_with
 
 if TYPE_CHECKING:
     import tiktoken
@@ -25,9 +25,11 @@ _CL100K_WORDS = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
     r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
 )
-#: Every encoding of tiktoken ends a word after a letter that one of these characters follows.
+#: Every encoding of tiktoken ends a word after a letter or digit that one of these characters follows, and
+#: before a space.
 _SEAMS = re.compile(
-    r"(?<=[A-Za-zÀ-ÖØ-öø-ʯΑ-ΡΣ-ωА-яא-תぁ-ゖァ-ヺ一-鿿가-힣])(?=[ \n\r\t,.;:!?()\[\]，。、；：！？])"
+    r"(?<=[0-9A-Za-zÀ-ÖØ-öø-ʯΑ-ΡΣ-ωА-яא-תぁ-ゖァ-ヺ一-鿿가-힣])(?=[ \n\r\t,.;:!?()\[\]，。、；：！？])"
+    r"|(?<=\S)(?=[ \t])"
 )
 #: Longest slice (characters) that is encoded at once: a list of ids takes some 40 bytes per token.
 _SLICE = 1 << 20
@@ -65,6 +67,8 @@ class TiktokenTokenizer:
 
     def count(self, text: str) -> int:
         """Number of tokens."""
+        if len(text) <= _SLICE:
+            return len(self._encoding.encode_ordinary(scalar_values(text)))
         return sum(map(len, self._pieces(text)))
 
     def encode(self, text: str) -> list[int]:
@@ -112,10 +116,8 @@ def _slice_end(text: str, start: int) -> int:
     end = start + _SLICE
     if end >= len(text):
         return len(text)
-    tail = end - (1 << 16)
-    return tail + max(
-        (m.start() for m in _SEAMS.finditer(text[tail : end + 1])), default=end - tail
-    )
+    found = last_seam(_SEAMS).match(text, end - (1 << 16), end + 1)
+    return found.end() if found else end
 
 
 def bundled_encoding() -> tiktoken.Encoding:

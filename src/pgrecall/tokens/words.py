@@ -42,7 +42,8 @@ class WordTokenizer:
         self._words = re.compile(
             rf"{MARK}*+(?:{'|'.join(f'[{chars}]+' for chars in sets)})|{MARK}+|.", re.DOTALL
         )
-        self._seams = re.compile(rf"(?<=[^ {MARK}])(?=[ \n]|[^{MARK}{''.join(sets)}])")
+        # Lone surrogates are encoded as another character, which may be in a set.
+        self._seams = re.compile(rf"(?<=[^ {MARK}])(?=[ \n]|[^{MARK}{''.join(sets)}\ud800-\udfff])")
         self._cache: dict[str, bytes] = {}
         self._room = _CACHE_CHARACTERS
 
