@@ -127,6 +127,16 @@ def test_a_short_text_is_one_chunk() -> None:
     assert chunk.embedded_text == "Notes\n\nOne line.\n\nAnother."
 
 
+@pytest.mark.parametrize("markup", ["plain", "code"])
+def test_a_short_text_that_fits_is_not_cut_to_make_room_for_an_overlap(markup: Markup) -> None:
+    text = prose("rows", 22)
+    config = ChunkConfig(max_tokens=open_tokenizer("cl100k_base").count(f"Table\n\n{text}"))
+    [chunk] = split(f"\n{text} ", config, markup=markup, title="Table")
+    assert (chunk.content, chunk.tokens) == (text, config.max_tokens)
+    smaller = ChunkConfig(max_tokens=config.max_tokens - 1)
+    assert len(split(text, smaller, markup=markup, title="Table")) == 2
+
+
 def prose(topic: str, sentences: int) -> str:
     return " ".join(
         f"Sentence number {i} tells something new about {topic}." for i in range(sentences)

@@ -20,10 +20,14 @@ class Headers:
         self.line = cache(self._line)
         self.cost = cache(self._cost)
 
+    @staticmethod
+    def above(line: str) -> str:
+        """What stands in front of a chunk with this header."""
+        return f"{line}\n\n" if line else ""
+
     def _cost(self, path: tuple[str, ...]) -> int:
         """Tokens of the header and the empty line behind it."""
-        line = self.line(path)
-        return self._tokenizer.count(line + "\n\n") if line else 0
+        return self._tokenizer.count(self.above(self.line(path)))
 
     def _line(self, path: tuple[str, ...]) -> str:
         parts = [self._title, *path] if self._title not in ("", *path[:1]) else list(path)

@@ -84,12 +84,14 @@ def fill(gaps: Gaps, first: int, last: int, limit: int) -> Iterator[int]:
 def _next_cut(gaps: Gaps, first: int, last: int, limit: int) -> int:
     base = int(gaps.tokens[first])
     rest = int(gaps.tokens[last]) - base
-    end = int(np.searchsorted(gaps.tokens, base + limit, "right"))
+    end = int(gaps.tokens.searchsorted(base + limit, "right"))
     end = max(min(end, last), first + 2)
-    tokens = gaps.tokens[first + 1 : end] - base
     # Best is what neither makes a crumb nor needs one more part than necessary.
     parts = -(-rest // limit)
-    good = (tokens >= max(limit // 4, rest - (parts - 1) * limit)) & (rest - tokens >= limit // 4)
-    score = gaps.keys[first + 1 : end] + (good.astype(np.int64) << (_LEVEL_SHIFT - 1))
+    least = max(limit // 4, rest - (parts - 1) * limit)
+    low = int(gaps.tokens.searchsorted(base + least))
+    high = int(gaps.tokens.searchsorted(base + rest - limit // 4, "right"))
+    score = gaps.keys[first + 1 : end].copy()
+    score[max(low - first - 1, 0) : max(high - first - 1, 0)] += 1 << (_LEVEL_SHIFT - 1)
     # Of equal scores the last: text that repeats itself gives full chunks.
-    return end - 1 - int(np.argmax(score[::-1]))
+    return end - 1 - int(score[::-1].argmax())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from pgrecall.types import Chunk, Markup
 
 #: Tokens that a slice may have more on its own than inside the text. If it has still more, it is cut again.
 _SLACK = 2
+#: Characters of a token, rather many: a text with more than so many for each token of a chunk hardly fits.
+_CHARACTERS = 6
 
 
 def split(
@@ -40,9 +42,10 @@ def split(
     """
     if not text or text.isspace():
         return []
-    splitter = _Splitter(
-        text, config or ChunkConfig(), tokenizer or open_tokenizer("cl100k_base"), markup, title
-    )
+    config, tokenizer = config or ChunkConfig(), tokenizer or open_tokenizer("cl100k_base")
+    headers = Headers(tokenizer, title, config.max_tokens // 4 if config.include_header else 0)
+    whole = None if markup == "markdown" else _whole(text, config, tokenizer, headers)
+    parts = [whole] if whole else _Splitter(text, config, tokenizer, headers, markup).parts()
     return [
         Chunk(
             ordinal=ordinal,
@@ -53,17 +56,26 @@ def split(
             header=part.header,
             tokens=part.tokens,
         )
-        for ordinal, part in enumerate(splitter.parts())
+        for ordinal, part in enumerate(parts)
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     start: int
     end: int
     headings: tuple[str, ...]
     header: str
     tokens: int
+
+
+def _whole(text: str, config: ChunkConfig, tokenizer: Tokenizer, headers: Headers) -> _Part | None:
+    """The text as one chunk, if it is short enough to try and fits: such as a row of a table."""
+    if len(text) > _CHARACTERS * config.max_tokens:
+        return None
+    start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    header = headers.line(())
+    tokens = tokenizer.count(Headers.above(header) + text[start:end])
+    return _Part(start, end, (), header, tokens) if tokens <= config.max_tokens else None
 
 
 class _Splitter:
@@ -72,15 +84,14 @@ class _Splitter:
         text: str,
         config: ChunkConfig,
         tokenizer: Tokenizer,
+        headers: Headers,
         markup: Markup,
-        title: str | None,
     ) -> None:
         self._text = text
         self._config = config
         self._meter = Meter(text, tokenizer)
         self._outline: Outline = outline(text, markup)
-        limit = config.max_tokens // 4 if config.include_header else 0
-        self._headers = Headers(tokenizer, title, limit)
+        self._headers = headers
         self._offsets, self._gaps = self._candidates()
         self._levels = self._gaps.levels
         self._overlap = Overlap(
@@ -136,8 +147,8 @@ class _Splitter:
         """The start and end of the text, and the headings that start a chunk."""
         borders = np.zeros(len(self._offsets), bool)
         borders[[0, -1]] = True
-        if self._config.respect_headings:
-            index = np.flatnonzero(self._levels >= Level.SECTION)
+        index = np.flatnonzero(self._levels >= Level.SECTION)
+        if self._config.respect_headings and len(index) > 2:  # more than the ends of the text
             subset = Gaps(self._gaps.keys[index], self._gaps.tokens[index])
             borders[index[packing.peaks(subset, reach)]] = True
         borders[-1] = True
@@ -183,5 +194,5 @@ class _Splitter:
     def _part(self, lead: int, end: int) -> _Part:
         headings = self._outline.headings(lead, end)
         header = self._headers.line(headings)
-        tokens = self._meter.count(lead, end, f"{header}\n\n" if header else "")
+        tokens = self._meter.count(lead, end, Headers.above(header))
         return _Part(lead, end, headings, header, tokens)
