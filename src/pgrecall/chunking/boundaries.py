@@ -100,7 +100,7 @@ def lowered(found: Places, offsets: IntArray, level: Level) -> Places:
 def _prose(text: str, markup: Markup) -> list[tuple[IntArray, IntArray]]:
     lines, sentences = _ends(_LINE, text), _ends(_SENTENCE, text)
     if any(stop in text for stop in _FULL_STOPS):
-        sentences = np.union1d(sentences, _ends(_FULL_STOP, text))
+        sentences = np.sort(np.concatenate([sentences, _ends(_FULL_STOP, text)]))
     items = _ends(_ITEM, text)
     found = [
         _at(_ends(_PARAGRAPH, text), Level.BLOCK),
@@ -131,8 +131,10 @@ def _code(text: str) -> list[tuple[IntArray, IntArray]]:
 
 def after_colon(text: str) -> IntArray:
     """Where something begins that a colon at the end of the line before announces."""
-    found = _ends(_AFTER_COLON, text)
-    return np.union1d(found, _ends(_AFTER_WIDE_COLON, text)) if "：" in text else found
+    found = [_ends(_AFTER_COLON, text)]
+    if "：" in text:
+        found.append(_ends(_AFTER_WIDE_COLON, text))
+    return np.concatenate(found)
 
 
 def _ends(pattern: re.Pattern[str], text: str) -> IntArray:

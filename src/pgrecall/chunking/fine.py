@@ -26,7 +26,7 @@ def refined(text: str, found: Places, starts: IntArray, limit: int) -> Places:
     long = np.flatnonzero(np.diff(tokens) > limit)
     if not len(long):
         return found
-    extra = np.unique(np.concatenate([starts[tokens[i] : tokens[i + 1]] for i in long]))
+    extra = np.concatenate([starts[tokens[i] : tokens[i + 1]] for i in long])
     return merged(
         np.concatenate([found.offsets, extra]),
         np.concatenate([found.levels, levels_inside(text, extra)]),
