@@ -126,18 +126,21 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     )
     if not here:
         raise CollectionNotFound("The collection was dropped meanwhile.")
-    yield from fetch(UPSERT, _columns(generation, batch))
-    yield from fetch(
-        """
-        DELETE FROM pgrecall.chunks
-         WHERE generation_id = %s AND tenant_id = ANY(%s) AND document_id = ANY(%s)
-        """,
-        [
-            generation.generation_id,
-            list({p.document.tenant_id for p in batch}),
-            [p.document_id for p in batch],
-        ],
-    )
+    versions = yield from fetch(UPSERT, _columns(generation, batch))
+    # What is new has no chunks to make room.
+    replaced = [(tenant, identity) for tenant, identity, version in versions if version > 1]
+    if replaced:
+        yield from fetch(
+            """
+            DELETE FROM pgrecall.chunks
+             WHERE generation_id = %s AND tenant_id = ANY(%s) AND document_id = ANY(%s)
+            """,
+            [
+                generation.generation_id,
+                list({tenant for tenant, _ in replaced}),
+                [identity for _, identity in replaced],
+            ],
+        )
     yield from copy_rows(COPY, COPY_TYPES, _rows(generation, batch))
 
 
@@ -159,6 +162,7 @@ UPSERT = """
            content_hash = excluded.content_hash, text = excluded.text, pages = excluded.pages,
            metadata = excluded.metadata, notes = excluded.notes, version = d.version + 1,
            status = 'ready', error = NULL, updated_at = excluded.updated_at
+    RETURNING tenant_id, document_id, version
 """
 
 COPY = """

@@ -15,6 +15,9 @@ DEFINITIONS = {
     "metadata": "USING gin (metadata jsonb_path_ops)",
     "embedding": "USING hnsw ((embedding::halfvec({dimensions})) {operator_class})",
 }
+#: Bytes of a graph's node while it is built, without the vector: 128 for the element, 16 for each of
+#: 2 m = 32 neighbours, a few for upper layers (pgvector, hnsw.h), and half as much again.
+GRAPH_NODE = 1024
 #: A change of this share of the rows is worth counting words anew.
 WORTH_ANALYZING = 0.05
 
@@ -48,14 +51,46 @@ def _build(generation: Generation, name: str) -> Flow[None]:
     yield from fetch(
         "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index'), %s)", [generation.generation_id]
     )
+    if name == "embedding":
+        yield from _bound_memory(generation)
+    index = sql.Identifier(f"{generation.table}_{name}")
     yield from fetch(
         sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {partition} ").format(
-            name=sql.Identifier(f"{generation.table}_{name}"),
-            partition=generation.partition,
+            name=index, partition=generation.partition
         )
         + sql.SQL(DEFINITIONS[name]).format(
             dimensions=sql.Literal(generation.dimensions),
             operator_class=sql.Identifier(f"halfvec_{generation.metric}_ops"),
+        )
+    )
+    if name == "embedding":
+        # The value of an expression in an index would be counted too: ANALYZE would sort vectors.
+        yield from fetch(
+            sql.SQL("ALTER INDEX pgrecall.{name} ALTER COLUMN 1 SET STATISTICS 0").format(
+                name=index
+            )
+        )
+
+
+def _bound_memory(generation: Generation) -> Flow[None]:
+    """No more memory for the graph than its rows need, and no more than the server grants.
+
+    A parallel build takes all of maintenance_work_mem at its beginning, and the system clears each
+    page of it. Postgres wants 32 MB for each process.
+    """
+    # As CREATE INDEX will: nobody adds rows after they are counted.
+    yield from fetch(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(generation.partition))
+    yield from fetch(
+        sql.SQL(
+            """
+            SELECT set_config('maintenance_work_mem', least(
+                       pg_size_bytes(current_setting('maintenance_work_mem')) / 1024,
+                       32768 * (1 + current_setting('max_parallel_maintenance_workers')::integer)
+                       + count(*) * {row} / 1024)::text, true)
+              FROM {partition}
+            """
+        ).format(
+            row=sql.Literal(GRAPH_NODE + 2 * generation.dimensions), partition=generation.partition
         )
     )
 
