@@ -160,7 +160,7 @@ def create_tables() -> None:
             nullable=False,
         ),
         sa.PrimaryKeyConstraint(
-            "generation_id", "tenant_id", "document_id", "ordinal", name="pk_chunks"
+            "tenant_id", "document_id", "ordinal", "generation_id", name="pk_chunks"
         ),
         postgresql_partition_by="LIST (generation_id)",
         schema=SCHEMA,
@@ -211,7 +211,6 @@ def create_constraints() -> None:
     for table, columns in (
         ("generations", ["collection_id"]),
         ("documents", ["collection_id", "uri"]),
-        ("chunks", ["document_id", "tenant_id"]),
         ("chunks", ["content_hash"]),
     ):
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, schema=SCHEMA)

@@ -180,13 +180,13 @@ chunks = Table(
         Computed("pgrecall.to_tsvector(language, header, content)", persisted=True),
         nullable=False,
     ),
-    PrimaryKeyConstraint("generation_id", "tenant_id", "document_id", "ordinal"),
+    # The document first: the key serves the cascade too, and in a partition the generation is one.
+    PrimaryKeyConstraint("tenant_id", "document_id", "ordinal", "generation_id"),
     ForeignKeyConstraint(
         ["tenant_id", "document_id"],
         [documents.c.tenant_id, documents.c.document_id],
         ondelete="CASCADE",
     ),
-    Index(None, "document_id", "tenant_id"),
     Index(None, "content_hash"),
     postgresql_partition_by="LIST (generation_id)",
 )
