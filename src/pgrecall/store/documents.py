@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pgrecall.errors import CollectionNotFound
@@ -95,12 +96,16 @@ def forget_failure(key: Key) -> Flow[None]:
 
 def stored_vectors(generation: Generation, hashes: Iterable[bytes]) -> Flow[dict[bytes, bytes]]:
     """Vectors that the generation holds for equal texts, in wire format, by chunk hash."""
+    # From the partition itself: before its first ANALYZE, a condition on the generation would look so
+    # selective to the planner that it would scan the whole partition for it.
     rows = yield from fetch_binary(
-        """
-        SELECT DISTINCT ON (content_hash) content_hash, embedding FROM pgrecall.chunks
-         WHERE generation_id = %s AND content_hash = ANY(%s)
-        """,
-        [generation.generation_id, list(hashes)],
+        sql.SQL(
+            """
+            SELECT DISTINCT ON (content_hash) content_hash, embedding FROM {partition}
+             WHERE content_hash = ANY(%s)
+            """
+        ).format(partition=generation.partition),
+        [list(hashes)],
     )
     return {bytes(key): bytes(vector) for key, vector in rows}
 
@@ -172,11 +177,14 @@ COPY = """
           embedding)
     FROM STDIN (FORMAT BINARY)
 """
-#: The embedding goes as bytes: they are the wire format of halfvec already.
+#: Embedding and metadata go as bytes: they are the wire formats of halfvec and jsonb already, the
+#: metadata encoded once for all chunks of a document.
 COPY_TYPES = (
     *("int4", "text", "uuid", "int4", "int4", "int4", "int4", "int4", "text", "text", "text[]"),
-    *("text", "text", "bytea", "text", "jsonb", "bytea"),
+    *("text", "text", "bytea", "text", "bytea", "bytea"),
 )
+#: Stands in front of the text of a jsonb on the wire (PostgreSQL, jsonb_recv).
+JSONB_VERSION = b"\x01"
 
 
 def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[object]]:
@@ -201,7 +209,7 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
 def _rows(generation: Generation, batch: Sequence[Prepared]) -> Iterator[tuple[object, ...]]:
     for prepared in batch:
         document = prepared.document
-        metadata = Jsonb(dict(document.metadata))
+        metadata = JSONB_VERSION + json.dumps(dict(document.metadata)).encode()
         for chunk, key, vector in zip(
             prepared.chunks, prepared.hashes, prepared.vectors, strict=True
         ):
