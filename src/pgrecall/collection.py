@@ -7,22 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
-from typing import Unpack
+from typing import TypedDict, Unpack, cast
 
-from pgrecall import retrieve
+from pgrecall import errors, retrieve
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
-from pgrecall.retrieve import Question, SearchOptions, Target
-from pgrecall.store import documents, indexes, status
+from pgrecall.retrieve import Question, SearchOptions, SimilarOptions, Target
+from pgrecall.store import collections, documents, indexes, status
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
-from pgrecall.types import Document, Hits, IngestReport
+from pgrecall.types import Document, Hit, Hits, IngestReport
 
 #: One source or many: files, folders, globs, "-" for standard input, or Documents.
 SourceArgument = StrPath | Document | Iterable[StrPath | Document]
+
+
+class Defaults(TypedDict, total=False):
+    """What ``configure`` takes."""
+
+    #: Share of the nearest rows that the index is to find. Built in: 0.98.
+    recall: float | None
+    #: Share of the vector arm in a hybrid score. Built in: 0.5.
+    vector_weight: float | None
 
 
 class _Described:
@@ -68,6 +77,16 @@ class _Described:
     def _delete(self, uris: str | Iterable[str], tenant_id: str | None) -> Flow[int]:
         named = [uris] if isinstance(uris, str) else list(uris)
         return documents.delete(self._target.generation, named, tenant_id)
+
+    def _configure(self, options: Defaults) -> Flow[None]:
+        changes = cast(dict[str, float | None], options)
+        for name, value in changes.items():
+            if value is not None and not 0 <= value <= 1:
+                raise errors.InvalidArgument(f"{name} lies between 0 and 1, not at {value!r}.")
+        self._target.switch((yield from collections.configure(self._target.generation, changes)))
+
+    def _index_metadata(self, key: str, type: str) -> Flow[None]:
+        return indexes.index_metadata(self._target.generation, key, type)
 
     def _optimize(self) -> Flow[None]:
         # As if every chunk were new: all statistics are taken again.
@@ -117,6 +136,21 @@ class Collection(_Described):
         """The best passages in at most ``max_tokens`` tokens of ``tokenizer``, with citations."""
         return run(self._context(question, max_tokens, tokenizer, options), self._session)
 
+    def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
+        """The chunks of other documents most like a hit, or like a document (or its uri) as a whole."""
+        return run(retrieve.similar(self._target, to, options), self._session)
+
+    def index_metadata(self, key: str, *, type: str) -> None:
+        """Index one key of the metadata that is often filtered on, for equality and ranges.
+
+        ``type`` is int, float, text or date (as ISO 8601 text). Writers are not held up meanwhile.
+        """
+        run(self._index_metadata(key, type), self._session)
+
+    def configure(self, **changes: Unpack[Defaults]) -> None:
+        """Set what searches do unless they say otherwise; None goes back to the built-in default."""
+        run(self._configure(changes), self._session)
+
     def delete(self, uris: str | Iterable[str], *, tenant_id: str | None = None) -> int:
         """Remove documents by uri; the number that were there."""
         return run(self._delete(uris, tenant_id), self._session)
@@ -164,6 +198,18 @@ class AsyncCollection(_Described):
         """As ``Collection.context``."""
         flow = self._context(question, max_tokens, tokenizer, options)
         return await run_async(flow, self._session)
+
+    async def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
+        """As ``Collection.similar``."""
+        return await run_async(retrieve.similar(self._target, to, options), self._session)
+
+    async def index_metadata(self, key: str, *, type: str) -> None:
+        """As ``Collection.index_metadata``."""
+        await run_async(self._index_metadata(key, type), self._session)
+
+    async def configure(self, **changes: Unpack[Defaults]) -> None:
+        """As ``Collection.configure``."""
+        await run_async(self._configure(changes), self._session)
 
     async def delete(self, uris: str | Iterable[str], *, tenant_id: str | None = None) -> int:
         """As ``Collection.delete``."""

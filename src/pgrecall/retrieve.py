@@ -17,11 +17,11 @@ from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.steps import embed_query
 from pgrecall.flow import Flow
-from pgrecall.store import collections, passages
+from pgrecall.store import collections, documents, passages
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.tokens import open_tokenizer
-from pgrecall.types import FloatArray, Hits, Mode, Where
+from pgrecall.types import Document, FloatArray, Hit, Hits, Mode, Where
 
 #: A question in words, or its embedding if the caller has one.
 Question = str | FloatArray
@@ -52,6 +52,8 @@ class SearchOptions(TypedDict, total=False):
     vector_weight: float | None
     #: "convex" (default), "dbsf" or "rrf".
     fusion: str
+    #: Run each arm once more and keep its plan and times in ``Hits.explanation``.
+    explain: bool
 
 
 class Target:
@@ -103,7 +105,31 @@ def _search(target: Target, question: Question, options: SearchOptions) -> Flow[
         raise errors.InvalidArgument(
             f'A {mode} search needs words; an embedding has mode="vector".'
         )
-    return (yield from store.search(target.generation, store.Query(**given)))
+    explain = given.pop("explain", False)
+    query = store.Query(**given)
+    hits = yield from store.search(target.generation, query)
+    if explain:
+        hits.explanation = yield from store.explain(target.generation, query)
+    return hits
+
+
+class SimilarOptions(TypedDict, total=False):
+    """The keywords that ``similar`` takes; as in ``SearchOptions``."""
+
+    k: int
+    where: Where | None
+    tenant_id: str | None
+
+
+def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -> Flow[Hits]:
+    """The chunks of other documents that are most like a hit, or like a document as a whole."""
+    generation, query = target.generation, store.Query(mode="vector", **options)
+    if isinstance(to, Hit):
+        return (yield from store.similar(generation, to.document_id, to.ordinal, query))
+    if isinstance(to, str):
+        to = Document(uri=to, text="", tenant_id=options.get("tenant_id") or "")
+    document = documents.document_id(generation.collection, to)
+    return (yield from store.similar(generation, document, None, query))
 
 
 def context(

@@ -89,6 +89,28 @@ class Hit:
     text_rank: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """How one arm of a search ran."""
+
+    #: "vector" or "text".
+    arm: str
+    #: "exact", "hnsw" or "text".
+    strategy: str
+    #: How many chunks match the conditions: counted up to a bound, estimated beyond it.
+    matching: int
+    #: Breadth of the index scan; None where there was none.
+    ef_search: int | None
+    #: The indexes that Postgres used.
+    indexes: tuple[str, ...]
+    #: Rows that the arm returned.
+    rows: int
+    planning_ms: float
+    execution_ms: float
+    #: Postgres' own EXPLAIN (ANALYZE, FORMAT JSON).
+    plan: Any
+
+
 class Hits(list[Hit]):
     """The hits, best first, and how they were found."""
 
@@ -100,6 +122,8 @@ class Hits(list[Hit]):
         self.strategy = strategy
         #: True if no matching row can have been left out for want of scanning.
         self.complete = complete
+        #: How each arm ran, if the search was asked to explain itself.
+        self.explanation: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

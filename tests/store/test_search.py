@@ -17,7 +17,7 @@ from pgrecall.flow import run
 from pgrecall.store import documents, indexes
 from pgrecall.store.documents import Prepared
 from pgrecall.store.vectors import encode_all
-from pgrecall.types import Chunk, FloatArray
+from pgrecall.types import Chunk, FloatArray, Mode
 from tests.embedders import TinyEmbedder
 
 ROWS, DIMENSIONS, CLUSTERS = 5400, 32, 60
@@ -150,40 +150,25 @@ def test_more_rows_than_the_index_scan_visits(world: World) -> None:
         assert connection.execute(query, [literal(world.questions[0])]).fetchone() == (3000,)
 
 
-WRITE_ARM = """
-    SELECT pgrecall.{} FROM
-           (SELECT pgrecall.active_generation('world') AS g, pgrecall.filter(%s) AS path) AS t,
-           LATERAL pgrecall.condition((g).generation_id, NULL, path) AS condition
-"""
 CALL = "SELECT * FROM pgrecall.{}"
-
-
-def plan(world: World, arm: str, where: dict[str, Any] | None, values: str) -> str:
-    """The plan of an arm as the functions write it, with its parameters."""
-    with psycopg.connect(world.db.url, autocommit=True) as connection:
-        write = WRITE_ARM.format(arm).encode()
-        row = connection.execute(write, [where and json.dumps(where)]).fetchone()
-        assert row is not None
-        types = "halfvec, text, jsonpath, integer, real[], tsquery[], tsquery"
-        connection.execute(f"PREPARE arm ({types}) AS {row[0]}".encode())
-        question = literal(world.questions[0])
-        path = "pgrecall.filter(" + (f"'{json.dumps(where)}'" if where else "NULL") + ")"
-        explain = f"EXPLAIN EXECUTE arm ('{question}', NULL, {path}, 10, {values})"
-        return "\n".join(row[0] for row in connection.execute(explain.encode()))
 
 
 def test_plans(world: World) -> None:
     table = world.generation.table
-    nothing = "NULL, NULL, NULL"
-    by_index = f"Index Scan using {table}_embedding on {table}"
-    assert by_index in plan(world, "vector_arm(g, condition, false)", None, nothing)
-    assert f"{table}_embedding" not in plan(world, "vector_arm(g, condition, true)", None, nothing)
-    few = plan(world, "vector_arm(g, condition, true)", {"cluster": 3}, nothing)
-    assert f"Bitmap Index Scan on {table}_metadata" in few
-    assert f"{table}_embedding" not in few
-    words = "'{1}', '{w17x}', 'w17x'"
-    text = plan(world, "text_arm(condition, '{w17x}'::tsquery[])", None, words)
-    assert f"Bitmap Index Scan on {table}_tsv" in text
+
+    def stages(question: Any = None, **options: Any) -> dict[str, tuple[str, set[str]]]:
+        asked = world.questions[0] if question is None else question
+        mode: Mode = "vector" if question is None else "text"
+        hits = world.docs.search(asked, mode=mode, explain=True, **options)
+        return {s.arm: (s.strategy, {*s.indexes}) for s in hits.explanation}
+
+    assert stages() == {"vector": ("hnsw", {f"{table}_embedding"})}
+    assert stages(exact=True) == {"vector": ("exact", set())}
+    assert stages(where={"half": 1}) == {"vector": ("hnsw", {f"{table}_embedding"})}
+    assert stages(where={"cluster": 3}) == {"vector": ("exact", {f"{table}_metadata"})}
+    assert stages(tenant_id="t1") == {"vector": ("exact", {f"{table}_pkey"})}
+    assert stages(uri_prefix="r77") == {"vector": ("exact", {f"{table}_pkey"})}
+    assert stages("w17x") == {"text": ("text", {f"{table}_tsv"})}
 
 
 def literal(vector: FloatArray) -> str:

@@ -171,6 +171,18 @@ def _create_partition(generation: Generation) -> Flow[None]:
     yield from fetch("SELECT pgrecall.create_nearest(%s)", [generation.generation_id])
 
 
+def configure(generation: Generation, changes: Mapping[str, Any]) -> Flow[Generation]:
+    """The collection with other defaults for its searches; None takes one away."""
+    yield from fetch(
+        """
+        UPDATE pgrecall.collections SET defaults = jsonb_strip_nulls(defaults || %s)
+         WHERE collection_id = %s
+        """,
+        [Jsonb(dict(changes)), generation.collection_id],
+    )
+    return (yield from active(generation.collection))
+
+
 def drop(name: str) -> Flow[None]:
     """A collection with all its documents; raises CollectionNotFound."""
     yield from transaction(_drop(name))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from psycopg import sql
 
+from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
@@ -113,8 +116,64 @@ def settle(generation: Generation, *, written: int) -> Flow[None]:
     if written >= WORTH_ANALYZING * max(rows[0][0], 1):
         yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
         yield from transaction(_count_words(generation))
+        yield from _measure_recall(generation)
     # The transactions of the run did not wait for the disk; this one does, and with it they all are.
     yield from fetch("SELECT pg_current_xact_id()")
+
+
+def _measure_recall(generation: Generation) -> Flow[None]:
+    """What ef_search finds is measured once there is an index, and again when the table has grown by half."""
+    yield from fetch(
+        """
+        SELECT pgrecall.measure_recall(c.name)
+          FROM pgrecall.generations AS g JOIN pgrecall.collections AS c
+            ON c.active_generation_id = g.generation_id
+         WHERE g.generation_id = %s
+           AND (g.recall_chunks IS NULL
+                OR g.chunk_count NOT BETWEEN g.recall_chunks / 2 AND g.recall_chunks * 3 / 2)
+        """,
+        [generation.generation_id],
+    )
+
+
+#: What users call the types of metadata, and which btree holds them. Dates compare as ISO texts.
+METADATA_KINDS = {"int": "number", "float": "number", "text": "text", "date": "text"}
+
+
+def index_metadata(generation: Generation, key: str, type_: str) -> Flow[None]:
+    """A btree on one key of the metadata, for equality and ranges; searches use it from now on.
+
+    Built beside the writers. Raises InvalidArgument for a type that is not in ``METADATA_KINDS``.
+    """
+    kind = METADATA_KINDS.get(type_)
+    if kind is None or not key or "\x00" in key or key.startswith("$"):
+        raise InvalidArgument(
+            f"A metadata index has a key and a type of {', '.join(METADATA_KINDS)}, "
+            f"not {key!r} and {type_!r}."
+        )
+    digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()[:12]
+    name = f"{generation.table}_metadata_{digest}"
+    rows = yield from fetch("SELECT pgrecall.metadata_expression(%s, 'metadata', %s)", [kind, key])
+    # A build that was cut off left an index that nobody uses.
+    yield from fetch(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("pgrecall", name)))
+    yield from fetch(
+        sql.SQL("CREATE INDEX CONCURRENTLY {name} ON {partition} ({expression})").format(
+            name=sql.Identifier(name),
+            partition=generation.partition,
+            # From our own function, which quotes the key.
+            expression=sql.SQL(rows[0][0]),
+        )
+    )
+    yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
+    yield from fetch(
+        """
+        UPDATE pgrecall.collections
+           SET defaults = jsonb_set(defaults, '{metadata_indexes}',
+               coalesce(defaults -> 'metadata_indexes', '{}') || jsonb_build_object(%s::text, %s::text))
+         WHERE collection_id = %s
+        """,
+        [key, kind, generation.collection_id],
+    )
 
 
 def _count_words(generation: Generation) -> Flow[None]:

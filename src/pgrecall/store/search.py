@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 from uuid import UUID
 
 from pgrecall.errors import InvalidArgument
@@ -13,7 +14,7 @@ from pgrecall.store.collections import Generation
 from pgrecall.store.filters import encode as encode_filter
 from pgrecall.store.session import Row, fetch_binary
 from pgrecall.store.vectors import encode
-from pgrecall.types import FloatArray, Hit, Hits, Mode, Where
+from pgrecall.types import FloatArray, Hit, Hits, Mode, Stage, Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +76,7 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
     Raises GenerationChanged if the collection is searched in another generation by now, FilterError,
     InvalidArgument, CollectionNotFound.
     """
-    scope = [
-        query.k,
-        encode_filter(query.where),
-        query.tenant_id,
-        query.uri_prefix,
-        None if query.documents is None else list(query.documents),
-        generation.generation_id,
-    ]
+    scope = [*_scope(query), generation.generation_id]
     name = generation.collection
     if query.mode == "text":
         rows = yield from fetch_binary(_TEXT, [name, query.words, *scope])
@@ -97,6 +91,64 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
             asked = [name, query.words, embedding, *scan, *fusion, *scope]
             rows = yield from fetch_binary(_HYBRID, asked)
     return _hits(rows, query.mode)
+
+
+_EXPLAIN = """
+    SELECT arm, strategy, matching, breadth, indexes, rows, planning, execution, plan
+      FROM pgrecall.explain(%s, %s, %s, k => %s::integer, filter => %s, tenant => %s,
+           uri_prefix => %s, documents => %s::uuid[], exact => %s, ef_search => %s::integer,
+           recall => %s::double precision)
+"""
+
+
+def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
+    """How each arm of a query runs: it is run once more, with its plan and times."""
+    rows = yield from fetch_binary(
+        _EXPLAIN,
+        [
+            generation.collection,
+            None if query.mode == "vector" else query.words,
+            None if query.embedding is None else encode(query.embedding),
+            *_scope(query),
+            query.exact,
+            query.ef_search,
+            query.recall,
+        ],
+    )
+    return tuple(
+        Stage(
+            arm=row[0],
+            strategy=row[1],
+            matching=row[2],
+            ef_search=row[3],
+            indexes=tuple(row[4]),
+            rows=row[5],
+            planning_ms=row[6],
+            execution_ms=row[7],
+            plan=row[8],
+        )
+        for row in rows
+    )
+
+
+_SIMILAR = f"{_COLUMNS}similar(%s, %s, %s::integer, %s::integer, %s, %s, %s::integer)"
+
+
+def similar(generation: Generation, document: UUID, chunk: int | None, query: Query) -> Flow[Hits]:
+    """The chunks of other documents most like a document, or like one of its chunks."""
+    scope = [query.k, encode_filter(query.where), query.tenant_id, generation.generation_id]
+    rows = yield from fetch_binary(_SIMILAR, [generation.collection, document, chunk, *scope])
+    return _hits(rows, "vector")
+
+
+def _scope(query: Query) -> list[Any]:
+    return [
+        query.k,
+        encode_filter(query.where),
+        query.tenant_id,
+        query.uri_prefix,
+        None if query.documents is None else list(query.documents),
+    ]
 
 
 def _hits(rows: list[Row], mode: Mode) -> Hits:
