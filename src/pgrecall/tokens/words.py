@@ -38,7 +38,7 @@ class WordTokenizer:
         self._model = backend
         self._model.normalizer = None
         self._widths = _widths(vocabulary)
-        sets = list(_joinable(_plain_tokens(backend)))
+        sets = list(_joinable(_plain_tokens(vocabulary, _special_tokens(backend))))
         self._words = re.compile(
             rf"{MARK}*+(?:{'|'.join(f'[{chars}]+' for chars in sets)})|{MARK}+|.", re.DOTALL
         )
@@ -50,15 +50,19 @@ class WordTokenizer:
     @staticmethod
     def fits(backend: Backend) -> bool:
         """True if no token has a space after another character, and the text is prepared as this class does."""
-        trial = "a  b\u2581c\n d\u00e9\tE\ufb01\x01" + "".join(_special_tokens(backend))
+        special = _special_tokens(backend)
+        trial = "a  b\u2581c\n d\u00e9\tE\ufb01\x01" + "".join(special)
         return (
             backend.pre_tokenizer is None
             and type(backend.model).__name__ == "BPE"
             and backend.normalizer is not None
             and backend.normalizer.normalize_str(trial) == _marked(trial)
-            and not _special_tokens(backend) & (found := set(_tokens(backend, trial)))
+            and not special & (found := set(_tokens(backend, trial)))
             and "<0x01>" in found
-            and not any(MARK in token.lstrip(MARK) for token in _plain_tokens(backend))
+            and not any(
+                MARK in token.lstrip(MARK)
+                for token in _plain_tokens(backend.get_vocab(with_added_tokens=False), special)
+            )
         )
 
     @property
@@ -138,10 +142,10 @@ def _special_tokens(backend: Backend) -> set[str]:
     return {token.content for token in backend.get_added_tokens_decoder().values()}
 
 
-def _plain_tokens(backend: Backend) -> list[str]:
+def _plain_tokens(vocabulary: dict[str, int], special: set[str]) -> list[str]:
     """The tokens that merges can make: neither bytes nor special tokens."""
-    vocabulary = backend.get_vocab(with_added_tokens=False).keys() - _special_tokens(backend)
-    return [token for token in vocabulary if not _BYTE_TOKEN.fullmatch(token)]
+    tokens = vocabulary.keys() - special
+    return [token for token in tokens if not _BYTE_TOKEN.fullmatch(token)]
 
 
 def _widths(vocabulary: dict[str, int]) -> npt.NDArray[np.int16]:
@@ -161,8 +165,9 @@ def _joinable(tokens: Iterable[str]) -> Iterator[str]:
     """
     groups: dict[str, set[str]] = {}
     for token in tokens:
-        if len(token) > 1:
-            chars = set(token.lstrip(MARK))
+        chars = set(token.lstrip(MARK))
+        # Nearly all tokens say what is known already; the union of large sets is slow.
+        if len(token) > 1 and not chars.issubset(groups.get(token[-1], ())):
             joined = chars.union(*(groups.get(char, ()) for char in chars))
             groups.update(dict.fromkeys(joined, joined))
     distinct = sorted(
