@@ -10,15 +10,42 @@ with pgrecall.connect() as db:
 
 from __future__ import annotations
 
-from pgrecall.chunking import ChunkConfig
-from pgrecall.collection import AsyncCollection, Collection
-from pgrecall.context import Context
-from pgrecall.database import AsyncDatabase, Database, connect, connect_async
-from pgrecall.embed import open_embedder
-from pgrecall.embed.base import AsyncEmbedder, Embedder
+import typing
+
 from pgrecall.errors import PgrecallError
-from pgrecall.load import LoadOptions
-from pgrecall.types import Chunk, Citation, Document, Failure, Hit, Hits, IngestReport
+
+if typing.TYPE_CHECKING:
+    from pgrecall.chunking import ChunkConfig
+    from pgrecall.collection import AsyncCollection, Collection
+    from pgrecall.context import Context
+    from pgrecall.database import AsyncDatabase, Database, connect, connect_async
+    from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
+    from pgrecall.load import LoadOptions
+    from pgrecall.types import Chunk, Citation, Document, Failure, Hit, Hits, IngestReport
+else:
+    # Imported at first use (PEP 562): the command line starts before it knows what it needs.
+    _NAMES = {
+        "chunking": ("ChunkConfig",),
+        "collection": ("AsyncCollection", "Collection"),
+        "context": ("Context",),
+        "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
+        "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
+        "load": ("LoadOptions",),
+        "types": ("Chunk", "Citation", "Document", "Failure", "Hit", "Hits", "IngestReport"),
+    }
+    _ROOMS = {name: room for room, names in _NAMES.items() for name in names}
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _ROOMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"pgrecall.{_ROOMS[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0"
 

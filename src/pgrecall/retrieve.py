@@ -6,7 +6,7 @@ Everything here is a flow, so that ``Collection`` and ``AsyncCollection`` share 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 from uuid import UUID
 
 import numpy as np
@@ -24,7 +24,7 @@ from pgrecall.tokens import open_tokenizer
 from pgrecall.types import Document, FloatArray, Hit, Hits, Mode, Where
 
 #: A question in words, or its embedding if the caller has one.
-Question = str | FloatArray
+Question: TypeAlias = "str | FloatArray"
 
 
 class SearchOptions(TypedDict, total=False):

@@ -11,8 +11,18 @@ import pytest
 
 import pgrecall
 
-#: Needed by some commands or options only; importing pgrecall must not pay for them.
-DEFERRED = ["alembic", "openai", "pydantic", "pypdf", "rich", "sqlalchemy"]
+#: What takes long to import; nothing that can do without may pay for it.
+HEAVY = {
+    "alembic",
+    "numpy",
+    "openai",
+    "psycopg",
+    "pydantic",
+    "pypdf",
+    "rich",
+    "sqlalchemy",
+    "typer",
+}
 
 
 def test_all_is_sorted_and_has_no_name_twice() -> None:
@@ -31,13 +41,24 @@ def test_nothing_else_is_public() -> None:
         if not name.startswith("_") and not inspect.ismodule(value)
     }
     assert visible - set(pgrecall.__all__) == {"annotations"}
+    assert set(pgrecall.__all__) <= set(dir(pgrecall))
+    assert not hasattr(pgrecall, "nothing_of_that_name")
 
 
 def test_the_version_is_a_release_number() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", pgrecall.__version__)
 
 
-def test_importing_is_light_and_silent() -> None:
-    code = f"import sys, pgrecall; sys.exit(' '.join({set(DEFERRED)} & sys.modules.keys()) or 0)"
+@pytest.mark.parametrize(
+    ("code", "needed"),
+    [
+        ("import pgrecall", set()),
+        ("import pgrecall; pgrecall.Document", set()),
+        ("import pgrecall; pgrecall.connect", {"numpy", "psycopg"}),
+        ("import pgrecall.cli", {"typer"}),
+    ],
+)
+def test_importing_is_light_and_silent(code: str, needed: set[str]) -> None:
+    code += f"; import sys; sys.exit(' '.join({HEAVY} & sys.modules.keys() ^ {needed}) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

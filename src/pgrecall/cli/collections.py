@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pgrecall.cli.options import AsJson, Url, open_database
 from pgrecall.cli.output import as_json, print_json, print_table, remark, size
-from pgrecall.store.status import CollectionStatus
+
+if TYPE_CHECKING:
+    from pgrecall.store.status import CollectionStatus
 
 
 def register(app: typer.Typer) -> None:

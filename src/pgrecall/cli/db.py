@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,6 @@ import typer
 from pgrecall.cli.options import AsJson, Url
 from pgrecall.cli.output import as_json, out, print_json, remark, size
 from pgrecall.errors import EmbeddedServerError
-from pgrecall.settings import Settings
 from pgrecall.store import embedded, migrate
 
 app = typer.Typer(help="The server: start, stop, url, psql, status, upgrade.", no_args_is_help=True)
@@ -21,15 +21,15 @@ app = typer.Typer(help="The server: start, stop, url, psql, status, upgrade.", n
 @app.command()
 def start() -> None:
     """Start the embedded Postgres and keep it running until `pgrecall db stop`."""
-    state = embedded.keep(Settings().home)
+    state = embedded.keep(_home())
     migrate.upgrade(_running(state.url))
-    out.print(state.url)
+    out().print(state.url)
 
 
 @app.command()
 def stop() -> None:
     """Stop the embedded Postgres, whoever is using it."""
-    before = embedded.stop(Settings().home)
+    before = embedded.stop(_home())
     remark(f"stopped; {before.users} were using it" if before.running else "it was not running")
 
 
@@ -37,11 +37,11 @@ def stop() -> None:
 def print_url(url: Url = None) -> None:
     """Print the address of the database. The embedded one answers while something uses it."""
     if url is None:
-        state = embedded.status(Settings().home)
+        state = embedded.status(_home())
         if not state.running:
             remark("The embedded Postgres is not running; `pgrecall db start` keeps it running.")
         url = _running(state.url)
-    out.print(url, markup=False)
+    out().print(url, markup=False)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -49,7 +49,7 @@ def psql(context: typer.Context, url: Url = None) -> None:
     """Open psql on the database; further arguments are psql's own, e.g. -c 'select 1'."""
     if url is not None:
         raise typer.Exit(subprocess.call(_psql(url, context.args)))
-    with embedded.EmbeddedServer.start(Settings().home) as server:
+    with embedded.EmbeddedServer.start(_home()) as server:
         migrate.upgrade(server.url)
         raise typer.Exit(subprocess.call(_psql(server.url, context.args)))
 
@@ -59,17 +59,17 @@ def print_status(as_json_: AsJson = False, url: Url = None) -> None:
     """Say what runs where."""
     if url is not None:
         migrate.check(url)
-        out.print("The server answers, and its tables are up to date.")
+        out().print("The server answers, and its tables are up to date.")
         return
-    state = embedded.status(Settings().home)
+    state = embedded.status(_home())
     if as_json_:
         print_json(as_json(state))
         return
     running = f"running (pid {state.pid}, {state.users} users)" if state.running else "stopped"
     kept = ", kept until `pgrecall db stop`" if state.kept else ""
-    out.print(f"PostgreSQL {state.version}, embedded: {running}{kept}")
-    out.print(f"data: {state.data} ({size(state.size)})", markup=False)
-    out.print(f"log:  {state.log}", markup=False)
+    out().print(f"PostgreSQL {state.version}, embedded: {running}{kept}")
+    out().print(f"data: {state.data} ({size(state.size)})", markup=False)
+    out().print(f"log:  {state.log}", markup=False)
 
 
 @app.command()
@@ -86,9 +86,15 @@ def upgrade(
     if url is not None:
         migrate.upgrade(url)
     else:
-        with embedded.EmbeddedServer.start(Settings().home) as server:
+        with embedded.EmbeddedServer.start(_home()) as server:
             migrate.upgrade(server.url)
     remark("The tables are up to date.")
+
+
+def _home() -> Path | None:
+    from pgrecall.settings import Settings
+
+    return Settings().home
 
 
 def _running(url: str | None) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgrecall.chunking import ChunkConfig
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
 from pgrecall.cli.output import as_json, complain, err, out, print_json, remark
-from pgrecall.ingest import Progress
-from pgrecall.load import LoadOptions, discover
-from pgrecall.types import IngestReport
+
+if TYPE_CHECKING:
+    from pgrecall.chunking import ChunkConfig
+    from pgrecall.ingest import Progress
+    from pgrecall.load import LoadOptions
+    from pgrecall.types import IngestReport
 
 #: Failures that are listed by name; --json has them all.
 LISTED = 20
@@ -71,6 +73,8 @@ def ingest(
     url: Url = None,
 ) -> None:
     """Take in documents. What has not changed is skipped; what cannot be read is reported."""
+    from pgrecall.load import LoadOptions
+
     options = LoadOptions(
         text_field=text_field,
         title_field=title_field,
@@ -85,7 +89,7 @@ def ingest(
         target = db.create_collection(
             collection, embedder=embedder, chunking=chunking, exist_ok=True
         )
-        with _progress(sources, options, shown=err.is_terminal and not quiet) as progress:
+        with _progress(sources, options, shown=err().is_terminal and not quiet) as progress:
             report = target.ingest(sources, options=options, progress=progress)
     if as_json_:
         print_json(as_json(report))
@@ -104,11 +108,13 @@ def delete(
     """Remove documents by uri."""
     with open_database(url) as db:
         removed = db.collection(collection).delete(uris, tenant_id=tenant)
-    out.print(f"{removed} removed")
+    out().print(f"{removed} removed")
     raise typer.Exit(0 if removed else 1)
 
 
 def _chunking(max_tokens: int | None, overlap_tokens: int | None) -> ChunkConfig | None:
+    from pgrecall.chunking import ChunkConfig
+
     given = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
     named: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return ChunkConfig(**named) if named else None
@@ -135,8 +141,10 @@ def _progress(
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    from pgrecall.load import discover
+
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Bar(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
+    with Bar(*columns, TimeRemainingColumn(), console=err(), transient=True) as bar:
         # Looking for files is quick beside reading them, so that a second look can be afforded.
         count = None if "-" in sources else sum(1 for _ in discover(sources, options))
         task = bar.add_task("", total=count, rate="")
@@ -151,7 +159,7 @@ def _progress(
 
 
 def _print(report: IngestReport) -> None:
-    out.print(
+    out().print(
         f"{report.new} new, {report.changed} changed, {report.unchanged} unchanged, "
         f"{len(report.failed)} failed; {report.chunks} chunks "
         f"({report.embedded} embedded, {report.reused} reused), {report.tokens} tokens, "

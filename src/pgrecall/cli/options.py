@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgrecall.database import Database, connect
+if TYPE_CHECKING:
+    from pgrecall.database import Database
 
 Url = Annotated[
     str | None,
@@ -40,6 +41,8 @@ Where = Annotated[
 
 def open_database(url: str | None) -> Database:
     """Connect, or end the command with the reason why not."""
+    from pgrecall.database import connect
+
     return connect(url)
 
 

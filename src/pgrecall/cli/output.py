@@ -6,29 +6,42 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from pgrecall.types import Hit
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: Characters of a hit that are shown.
 EXCERPT = 240
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+@cache
+def out() -> Console:
+    """Standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+@cache
+def err() -> Console:
+    """Standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def complain(message: str) -> None:
     """One line on standard error."""
-    err.print(f"[bold red]error:[/] {escape(message)}")
+    err().print(f"[bold red]error:[/] {escape(message)}")
 
 
 def remark(message: str) -> None:
     """Something that is not a result."""
-    err.print(escape(message), style="dim")
+    err().print(escape(message), style="dim")
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -47,21 +60,30 @@ def print_hit(number: int, hit: Hit) -> None:
     # A document's first heading is often its title.
     above = hit.headings[1:] if hit.headings[:1] == (hit.title,) else hit.headings
     heading = " > ".join([hit.title, *above] if hit.title else above)
-    out.print(f"[bold]{number}. {hit.score:.3f}[/]  {escape(heading)}")
-    out.print(f"   {escape(place)}", style="cyan")
+    out().print(f"[bold]{number}. {hit.score:.3f}[/]  {escape(heading)}")
+    out().print(f"   {escape(place)}", style="cyan")
     excerpt = " ".join(hit.text.split())
     shown = excerpt if len(excerpt) <= EXCERPT else excerpt[: EXCERPT - 1] + "…"
-    out.print(f"   {escape(shown)}\n")
+    out().print(f"   {escape(shown)}\n")
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """A table; the first column is text, the others are figures."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left")
     for row in rows:
         table.add_row(*map(escape, row))
-    out.print(table)
+    out().print(table)
+
+
+def escape(text: str) -> str:
+    """The text with its brackets, none of them markup."""
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def size(count: float) -> str:

@@ -78,8 +78,8 @@ def context(
     if as_json_:
         print_json(as_json(packed))
         return
-    out.print(packed.text, markup=False)
-    err.print(f"{packed.tokens} tokens, {len(packed.citations)} passages", style="dim")
+    out().print(packed.text, markup=False)
+    err().print(f"{packed.tokens} tokens, {len(packed.citations)} passages", style="dim")
 
 
 def _mode(given: str) -> Mode:
