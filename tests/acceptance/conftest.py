@@ -1,16 +1,20 @@
-"""The command line as a user meets it: a process, its exit code, and what it prints."""
+"""The command line as a user meets it: arguments, environment, exit code, and what it prints."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import psycopg
 import pytest
+
+from pgrecall.cli import main
 
 Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
@@ -22,8 +26,8 @@ def command(*arguments: object) -> list[str]:
 
 
 @pytest.fixture
-def cli(database_url: str) -> Cli:
-    """Run a command to its end on the test's database."""
+def process(database_url: str) -> Cli:
+    """Run a command to its end on the test's database, in a process of its own."""
 
     def run(*arguments: object, stdin: str = "", **environment: str) -> Done:
         return subprocess.run(
@@ -36,6 +40,33 @@ def cli(database_url: str) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def cli(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """As ``process``, without the second that a process needs: ``main`` is called in this one."""
+
+    def run(*arguments: object, stdin: str = "", **environment: str) -> Done:
+        args = ["pgrecall", *map(str, arguments)]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", args)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            for name, value in {"PGRECALL_DATABASE_URL": database_url, **environment}.items():
+                patch.setenv(name, value)
+            with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+                code = exit_code(main)
+        return Done(args, code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+def exit_code(program: Callable[[], None]) -> int:
+    """What the interpreter would exit with after the program."""
+    try:
+        program()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def lines(done: Done) -> list[dict[str, Any]]:

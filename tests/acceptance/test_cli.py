@@ -27,7 +27,11 @@ def notes(tmp_path: Path) -> Path:
     return folder
 
 
-def test_ingest_reports_and_search_finds(cli: Cli, notes: Path, database_url: str) -> None:
+@pytest.mark.parametrize("way", ["cli", "process"])
+def test_ingest_reports_and_search_finds(
+    way: str, notes: Path, database_url: str, request: pytest.FixtureRequest
+) -> None:
+    cli: Cli = request.getfixturevalue(way)
     (report,) = lines(cli("ingest", notes, "--json"))
     assert (report["new"], report["changed"], report["unchanged"]) == (3, 0, 0)
     assert [Path(failure["uri"]).name for failure in report["failed"]] == ["empty.txt"]
@@ -181,14 +185,12 @@ def test_a_database_without_tables_says_what_to_run(cli: Cli, empty_database_url
     assert "up to date" in status.stdout
 
 
-def test_version_and_help() -> None:
-    version = subprocess.run(command("--version"), capture_output=True, text=True, check=True)
-    assert version.stdout.strip() == pgrecall.__version__
-    usage = subprocess.run(command("--help"), capture_output=True, text=True, check=True).stdout
+def test_version_and_help(process: Cli, cli: Cli) -> None:
+    assert process("--version").stdout.strip() == pgrecall.__version__
+    usage = cli("--help").stdout
     for name in ("ingest", "search", "context", "collections", "status", "delete", "db"):
         assert f" {name} " in usage
-        described = subprocess.run(command(name, "--help"), capture_output=True, text=True)
-        assert described.returncode == 0
+        assert f"pgrecall {name} " in cli(name, "--help").stdout
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(
