@@ -144,6 +144,13 @@ def bare_database_url(create_database: CreateDatabase) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def fast_tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """As ``tmp_path``, for the data of a server."""
+    with fast_folder(tmp_path_factory) as folder:
+        yield folder
+
+
 @contextmanager
 def fast_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """In memory if there is room: a database is then made in 15 ms instead of 150."""

@@ -213,9 +213,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     assert "BrokenPipe" not in done.stderr
 
 
-def test_the_embedded_server_serves_without_configuration(tmp_path: Path, notes: Path) -> None:
+def test_the_embedded_server_serves_without_configuration(fast_tmp_path: Path, notes: Path) -> None:
     """What a new user does: no URL, no server, an empty home."""
-    environment = {**os.environ, "PGRECALL_HOME": str(tmp_path / "home")}
+    environment = {**os.environ, "PGRECALL_HOME": str(fast_tmp_path / "home")}
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -26,16 +25,9 @@ from pgrecall.store.embedded import (
 from tests.embedded_users import answer, becomes, processes, users_of
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A home folder; its server is stopped at the end, whatever became of its users."""
-    yield tmp_path / "home"
-    stop(tmp_path / "home")
-
-
-def test_starts_joins_and_stops_when_the_last_hold_ends(home: Path) -> None:
-    first = EmbeddedServer.start(home)
-    second = EmbeddedServer.start(home)
+def test_starts_joins_and_stops_when_the_last_hold_ends(new_home: Path) -> None:
+    first = EmbeddedServer.start(new_home)
+    second = EmbeddedServer.start(new_home)
 
     assert first.url == second.url
     first.release()
@@ -43,7 +35,7 @@ def test_starts_joins_and_stops_when_the_last_hold_ends(home: Path) -> None:
     second.release()
     second.release()  # once more changes nothing
 
-    assert processes(home) == []
+    assert processes(new_home) == []
 
 
 def test_what_was_committed_is_there_at_the_next_start(home: Path) -> None:
@@ -66,8 +58,8 @@ def test_the_url_serves_psycopg_and_sqlalchemy_whatever_libpq_variables_say(
         engine.dispose()
 
 
-def test_a_home_with_odd_letters_in_its_path(tmp_path: Path) -> None:
-    home = tmp_path / 'it\'s, 100% «ünï» + "x"'
+def test_a_home_with_odd_letters_in_its_path(new_home: Path) -> None:
+    home = new_home / 'it\'s, 100% «ünï» + "x"'
     with EmbeddedServer.start(home) as server:
         assert answer(server.url)
 
@@ -88,23 +80,20 @@ def test_settings_of_the_caller_win_over_those_of_the_machine(home: Path) -> Non
         assert answer(server.url, "SHOW fsync") == "on"
 
 
-def test_four_processes_that_start_at_once_share_one_server(home: Path) -> None:
-    with users_of(home, 4) as users:
-        assert status(home).users == 4
-        parents = {psutil.Process(pid).ppid() for pid in processes(home)}
+def test_four_processes_that_start_at_once_share_one_server(new_home: Path) -> None:
+    with users_of(new_home, 4) as users:
+        assert status(new_home).users == 4
+        parents = {psutil.Process(pid).ppid() for pid in processes(new_home)}
         assert len(parents) == 2  # one postmaster, and the guardian above it
         for user in users:
             output, errors = user.communicate("")
             assert (output, errors, user.returncode) == ("", "", 0)
 
-    assert processes(home) == []
+    assert processes(new_home) == []
 
 
-def test_two_homes_side_by_side(tmp_path: Path) -> None:
-    with (
-        EmbeddedServer.start(tmp_path / "one") as one,
-        EmbeddedServer.start(tmp_path / "two") as two,
-    ):
+def test_two_homes_side_by_side(home: Path) -> None:
+    with EmbeddedServer.start(home) as one, EmbeddedServer.start(home / "two") as two:
         answer(one.url, "SELECT 1")
         with psycopg.connect(one.url) as connection:
             connection.execute("CREATE TABLE only_here ()")
@@ -158,20 +147,20 @@ def test_stop_tells_how_many_users_lost_their_server(home: Path) -> None:
     server.release()
 
 
-def test_status_before_during_and_after(home: Path) -> None:
-    before = status(home)
+def test_status_before_during_and_after(new_home: Path) -> None:
+    before = status(new_home)
     assert (before.running, before.users, before.size, before.url) == (False, 0, 0, None)
-    assert not home.exists()
+    assert not new_home.exists()
 
-    with EmbeddedServer.start(home) as server:
-        during = status(home)
-        assert during.pid in processes(home)
+    with EmbeddedServer.start(new_home) as server:
+        during = status(new_home)
+        assert during.pid in processes(new_home)
         assert (during.running, during.users, during.url) == (True, 1, server.url)
         assert during.version.startswith("18.")
         assert during.started_at is not None
         assert abs(time.time() - during.started_at.timestamp()) < 60
 
-    after = status(home)
+    after = status(new_home)
     assert (after.running, after.users, after.pid) == (False, 0, None)
     assert after.size > 10_000_000
 
@@ -182,17 +171,17 @@ def test_psql_opens_the_database(home: Path) -> None:
         assert subprocess.check_output(command, text=True) == "42\n"
 
 
-def test_nothing_is_printed_and_nothing_is_logged(home: Path) -> None:
+def test_nothing_is_printed_and_nothing_is_logged(new_home: Path) -> None:
     program = f"""
 import logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.WARNING, stream=sys.stdout)
 from pgrecall.store.embedded import EmbeddedServer, status
-EmbeddedServer.start(Path({str(home)!r}))  # never released: leaving the interpreter does that
+EmbeddedServer.start(Path({str(new_home)!r}))  # never released: leaving the interpreter does that
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True)
     assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 0)
-    assert processes(home) == []
+    assert processes(new_home) == []
 
 
 def test_the_default_home_is_the_variable_else_a_folder_of_this_user(

@@ -50,13 +50,6 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         )
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A home folder; its server is stopped at the end, whatever became of its users."""
-    yield tmp_path / "home"
-    stop(tmp_path / "home")
-
-
 def may_run(program: str, user: int) -> bool:
     try:
         return not subprocess.run(
@@ -153,25 +146,25 @@ def test_a_pid_file_that_names_another_process_is_not_believed(home: Path) -> No
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3])
-def test_a_start_that_is_killed_during_initdb_is_begun_anew(home: Path, delay: float) -> None:
+def test_a_start_that_is_killed_during_initdb_is_begun_anew(new_home: Path, delay: float) -> None:
     program = "import sys, pathlib; from pgrecall.store.embedded import EmbeddedServer;"
     program += "EmbeddedServer.start(pathlib.Path(sys.argv[1]))"
-    starter = subprocess.Popen([sys.executable, "-c", program, str(home)])
-    assert becomes((home / "initdb.tmp").exists)
+    starter = subprocess.Popen([sys.executable, "-c", program, str(new_home)])
+    assert becomes((new_home / "initdb.tmp").exists)
     time.sleep(delay)
     starter.kill()
     starter.wait()
 
-    with EmbeddedServer.start(home) as server:
+    with EmbeddedServer.start(new_home) as server:
         assert answer(server.url)
-    assert not (home / "initdb.tmp").exists()
+    assert not (new_home / "initdb.tmp").exists()
 
 
 # Places
 
 
-def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
-    home = tmp_path / ("deep" * 20) / ("deeper" * 20)
+def test_a_path_too_long_for_a_socket(new_home: Path) -> None:
+    home = new_home / ("deep" * 20) / ("deeper" * 20)
     with EmbeddedServer.start(home) as server, EmbeddedServer.start(home) as again:
         assert server.url == again.url
         assert answer(server.url)
@@ -272,11 +265,11 @@ def test_a_data_folder_of_another_major_version(home: Path) -> None:
         EmbeddedServer.start(home)
 
 
-def test_data_of_an_older_release_are_not_passed_over(home: Path) -> None:
-    (home / "postgres-17").mkdir(parents=True)
-    (home / "postgres-17" / "PG_VERSION").write_text("17\n")
+def test_data_of_an_older_release_are_not_passed_over(new_home: Path) -> None:
+    (new_home / "postgres-17").mkdir(parents=True)
+    (new_home / "postgres-17" / "PG_VERSION").write_text("17\n")
     with refused("postgres-17 was made by PostgreSQL 17", "dump"):
-        EmbeddedServer.start(home)
+        EmbeddedServer.start(new_home)
 
 
 def test_a_setting_that_postgres_refuses(home: Path) -> None:
