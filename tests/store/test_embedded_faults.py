@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from pgrecall.errors import EmbeddedServerError
-from pgrecall.store.embedded import EmbeddedServer, psql_command, status, stop
+from pgrecall.store.embedded import EmbeddedServer, programs, psql_command, status, stop
 from tests.embedded_users import answer, becomes, guardian, processes, users_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can arrange this")
@@ -179,6 +179,23 @@ def test_other_users_of_the_machine_cannot_connect(home: Path) -> None:
         command = psql_command(server.url, ["-c", "SELECT 1"])
         done = subprocess.run(command, user="nobody", capture_output=True, text=True, check=False)
     assert "Permission denied" in done.stderr
+
+
+@as_root
+def test_two_processes_may_make_roots_deputy_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = programs.account()
+    found = pwd.getpwnam
+    looked: list[str] = []
+
+    def not_at_first(name: str) -> pwd.struct_passwd:
+        looked.append(name)
+        if len(looked) == 1:
+            raise KeyError(name)
+        return found(name)
+
+    monkeypatch.setattr(pwd, "getpwnam", not_at_first)
+    assert programs.account() == made
+    assert len(looked) == 2
 
 
 @as_root

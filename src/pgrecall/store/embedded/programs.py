@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,27 +51,33 @@ def binary(name: str) -> Path:
 
 def account() -> Account:
     """This user; for root a deputy, made at first need, because Postgres refuses to run as root."""
-    import pwd
-
     if os.geteuid() != 0:
         return Account(uid=os.geteuid(), gid=os.getegid())
+    return _deputy() or _create_deputy()
+
+
+def _deputy() -> Account | None:
+    import pwd
+
     try:
         entry = pwd.getpwnam(ROOTS_DEPUTY)
     except KeyError:
-        _create_deputy()
-        entry = pwd.getpwnam(ROOTS_DEPUTY)
+        return None
     return Account(uid=entry.pw_uid, gid=entry.pw_gid)
 
 
-def _create_deputy() -> None:
+def _create_deputy() -> Account:
     command = ["useradd", "--system", "--no-create-home", "--user-group", ROOTS_DEPUTY]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as exc:
+    with suppress(OSError):
+        # It fails too where another process has been quicker, which is as good.
+        subprocess.run(command, check=False, capture_output=True)
+    made = _deputy()
+    if made is None:
         raise EmbeddedServerError(
             f"Postgres does not run as root, and the user {ROOTS_DEPUTY} cannot be created: "
             f"create it with useradd, run as an ordinary user, or set PGRECALL_DATABASE_URL."
-        ) from exc
+        )
+    return made
 
 
 def let_enter(folder: Path, who: Account) -> None:
