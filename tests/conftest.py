@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 IMAGE = "pgvector/pgvector:pg18"
@@ -47,6 +48,9 @@ def pytest_configure() -> None:
         del os.environ[name]
     # A shell lets its background jobs ignore Ctrl-C, and the processes that tests start inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Each law is judged by what it finds; how long an example takes, the other workers have a say in.
+    settings.register_profile("pgrecall", deadline=None)
+    settings.load_profile("pgrecall")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -135,7 +135,6 @@ def passing(
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(st.lists(metadatas, min_size=1, max_size=25), st.lists(filters(3), min_size=1, max_size=5))
@@ -316,7 +315,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(keys | st.sampled_from(["$and", "$not", "$gt"]), anything, max_size=2))
 def test_whatever_is_given_is_understood_or_refused(
     connection: psycopg.Connection, where: dict[str, Any]

@@ -107,7 +107,7 @@ def check(text: str, chunks: list[Chunk], config: ChunkConfig, tokenizer: Tokeni
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("markup", ["plain", "markdown", "code"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=TEXTS, config=st.sampled_from(CONFIGS), title=st.sampled_from(TITLES))
 def test_laws(name: str, markup: Markup, text: str, config: ChunkConfig, title: str | None) -> None:
     tokenizer = open_tokenizer(name)

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgrecall.context import Passage, pack, spans
@@ -103,7 +103,6 @@ def chunk(draw: st.DrawFn, document: Document) -> Hit:
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: tokenizer.name)
-@settings(deadline=None)  # the first use of a tokenizer reads its vocabulary
 @given(found=found(), max_tokens=st.integers(1, 500), max_gap=st.sampled_from([0, 30]))
 def test_laws(
     tokenizer: Tokenizer, found: tuple[list[Document], list[Hit]], max_tokens: int, max_gap: int
@@ -142,7 +141,6 @@ def test_laws(
     assert best == sorted(best, reverse=True)
 
 
-@settings(deadline=None)
 @given(found=found())
 def test_a_large_budget_shows_every_hit_whole(found: tuple[list[Document], list[Hit]]) -> None:
     documents, hits = found

@@ -70,7 +70,7 @@ async def move_async(items: AsyncIterator[int], target: list[int]) -> None:
         target.append(item)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(), max_size=50),
     st.integers(min_value=1, max_value=5),

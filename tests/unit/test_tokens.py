@@ -116,7 +116,7 @@ def test_wordllama_equals_the_original_on_real_text() -> None:
         assert tokenizer.encode(source) == original_ids(source)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_wordllama_equals_the_original(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
@@ -130,7 +130,7 @@ def test_wordllama_and_its_own_mark_of_a_space(text: str) -> None:
     assert open_tokenizer("wordllama").encode(text) == original_ids(text)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(TEXTS, max_size=6))
 def test_encode_ragged_is_encode_of_each(texts: list[str]) -> None:
     tokenizer = open_tokenizer("wordllama")
@@ -142,7 +142,7 @@ def test_encode_ragged_is_encode_of_each(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=TEXTS)
 def test_starts_ascend_and_match_the_tokens(name: str, text: str) -> None:
     tokenizer = open_tokenizer(name)
@@ -167,7 +167,7 @@ def test_starts_are_offsets_of_characters(name: str, text: str, starts: list[int
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(texts=st.tuples(TEXTS, TEXTS))
 def test_a_seam_parts_the_tokens_whatever_lies_around(name: str, texts: tuple[str, str]) -> None:
     tokenizer = open_tokenizer(name)
@@ -192,7 +192,7 @@ def test_a_seam_parts_the_tokens_whatever_lies_around(name: str, texts: tuple[st
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=TEXTS, limit=st.integers(-1, 20))
 def test_truncate_gives_a_prefix_within_the_limit(name: str, text: str, limit: int) -> None:
     tokenizer = open_tokenizer(name)
