@@ -1,5 +1,5 @@
 # make demo    the demo on the embedded Postgres; needs nothing but Python 3.11 or newer
-# make test    the whole test suite: make test ARGS="-k search", ARGS=--postgres=docker
+# make test    the whole test suite: make test ARGS="-k search", ARGS=--postgres=docker, ARGS="-n 0 --pdb"
 # make lint    ruff and mypy
 # make build   wheel and source distribution, in dist/
 # make clean   remove what the others made
@@ -13,6 +13,11 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The pip that comes with Python 3.11 takes twice as long and knows no dependency groups.
 NEWER_PIP := $(PIP) install "pip>=25.1"
 INSTALL := $(PIP) install --no-compile --constraint constraints.txt
+# A worker has a server of its own. The slowest files come first, and a file stays in one worker.
+WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Bytecode is kept at first use: pip need not compile what nobody imports, but without it every process
+# would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 INPUTS := pyproject.toml constraints.txt
 
 .PHONY: demo test lint build clean
@@ -21,7 +26,7 @@ demo: $(VENV)/installed
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
