@@ -21,6 +21,8 @@ if typing.TYPE_CHECKING:
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
     from pgrecall.load import LoadOptions
+    from pgrecall.refine import Boost, Recency
+    from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
     from pgrecall.types import Chunk, Citation, Document, Failure, Hit, Hits, IngestReport
 else:
     # Imported at first use (PEP 562): the command line starts before it knows what it needs.
@@ -31,6 +33,8 @@ else:
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
         "load": ("LoadOptions",),
+        "refine": ("Boost", "Recency"),
+        "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
         "types": ("Chunk", "Citation", "Document", "Failure", "Hit", "Hits", "IngestReport"),
     }
     _ROOMS = {name: room for room, names in _NAMES.items() for name in names}
@@ -53,6 +57,8 @@ __all__ = [
     "AsyncCollection",
     "AsyncDatabase",
     "AsyncEmbedder",
+    "AsyncReranker",
+    "Boost",
     "Chunk",
     "ChunkConfig",
     "Citation",
@@ -66,8 +72,13 @@ __all__ = [
     "Hits",
     "IngestReport",
     "LoadOptions",
+    "MaxSim",
     "PgrecallError",
+    "Recency",
+    "Reranker",
+    "TokenEncoder",
     "connect",
     "connect_async",
     "open_embedder",
+    "open_reranker",
 ]

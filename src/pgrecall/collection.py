@@ -15,7 +15,7 @@ from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
-from pgrecall.retrieve import Question, SearchOptions, SimilarOptions, Target
+from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
 from pgrecall.store import collections, documents, indexes, status
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
@@ -68,7 +68,7 @@ class _Described:
         )
 
     def _context(
-        self, question: Question, max_tokens: int, tokenizer: str, options: SearchOptions
+        self, question: Questions, max_tokens: int, tokenizer: str, options: SearchOptions
     ) -> Flow[Context]:
         return retrieve.context(
             self._target, question, max_tokens=max_tokens, tokenizer=tokenizer, options=options
@@ -118,8 +118,10 @@ class Collection(_Described):
         chosen = options or LoadOptions()
         return ingest(self._session, self._job(chosen, progress), _listed(sources), chosen)
 
-    def search(self, question: Question, **options: Unpack[SearchOptions]) -> Hits:
+    def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
+
+        A list of questions is searched at once, and their hits become one list.
 
         Raises FilterError, InvalidArgument, EmbeddingError.
         """
@@ -127,7 +129,7 @@ class Collection(_Described):
 
     def context(
         self,
-        question: Question,
+        question: Questions,
         *,
         max_tokens: int = 3000,
         tokenizer: str = "cl100k_base",
@@ -183,13 +185,13 @@ class AsyncCollection(_Described):
         job = self._job(chosen, progress)
         return await ingest_async(self._session, job, _listed(sources), chosen)
 
-    async def search(self, question: Question, **options: Unpack[SearchOptions]) -> Hits:
+    async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""
         return await run_async(retrieve.search(self._target, question, options), self._session)
 
     async def context(
         self,
-        question: Question,
+        question: Questions,
         *,
         max_tokens: int = 3000,
         tokenizer: str = "cl100k_base",

@@ -16,6 +16,7 @@
      ├── GenerationChanged                 another process switched the generation
      ├── EmbeddingError                    a provider failed, or answered nonsense
      │    └── CredentialsMissing           no API key
+     ├── RerankingError                    a reranker failed; a search goes on without it
      └── UnreadableSource                  a file or stream that cannot be loaded
 
 One class per remedy. A class's docstring is its default message: one sentence that says what to do next.
@@ -93,6 +94,10 @@ class EmbeddingError(PgrecallError):
 
 class CredentialsMissing(EmbeddingError):
     """The embedder needs an API key."""
+
+
+class RerankingError(PgrecallError):
+    """The reranker failed."""
 
 
 class UnreadableSource(PgrecallError):

@@ -6,28 +6,35 @@ Everything here is a flow, so that ``Collection`` and ``AsyncCollection`` share 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Real
 from typing import Any, TypeAlias, TypedDict
 from uuid import UUID
 
 import numpy as np
 
 from pgrecall import errors
+from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
-from pgrecall.embed.steps import embed_query
+from pgrecall.embed.steps import embed_queries
 from pgrecall.flow import Flow
+from pgrecall.rerank import Reranker, open_reranker
+from pgrecall.rerank.steps import opened
 from pgrecall.store import collections, documents, passages
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.tokens import open_tokenizer
-from pgrecall.types import Document, FloatArray, Hit, Hits, Mode, Where
+from pgrecall.types import Document, FloatArray, Hit, Hits, Mode, Stage, Where
 
 #: A question in words, or its embedding if the caller has one.
 Question: TypeAlias = "str | FloatArray"
+#: One question, or several whose hits become one list.
+Questions: TypeAlias = "Question | Sequence[Question]"
 
 
-class SearchOptions(TypedDict, total=False):
+class SearchOptions(CandidateOptions, total=False):
     """The keywords that ``search`` and ``context`` take."""
 
     #: How many hits, at most. 10.
@@ -56,12 +63,18 @@ class SearchOptions(TypedDict, total=False):
     explain: bool
 
 
+#: The options that are not the database's business.
+_REFINED = CandidateOptions.__annotations__.keys()
+
+
 class Target:
     """A collection as a reader sees it: its active generation, and the embedder that made it."""
 
     def __init__(self, generation: Generation, embedder: Embedder | None) -> None:
         self.generation = generation
         self._embedder = embedder
+        #: Those that were asked for by name.
+        self.rerankers: dict[str, Reranker] = {}
 
     @property
     def embedder(self) -> Embedder:
@@ -83,34 +96,74 @@ class Target:
         self.generation = generation
 
 
-def search(target: Target, question: Question, options: SearchOptions) -> Flow[Hits]:
+def search(target: Target, question: Questions, options: SearchOptions) -> Flow[Hits]:
     """The hits of a question. If the collection switches generations meanwhile, it is asked again."""
+    asked = listed(question)
     try:
-        return (yield from _search(target, question, options))
+        return (yield from _search(target, asked, options))
     except errors.GenerationChanged:
         target.switch((yield from collections.active(target.generation.collection)))
-        return (yield from _search(target, question, options))
+        return (yield from _search(target, asked, options))
 
 
-def _search(target: Target, question: Question, options: SearchOptions) -> Flow[Hits]:
-    given: dict[str, Any] = dict(options)
-    mode = given.get("mode", "hybrid")
+def listed(question: Questions) -> list[Question]:
+    """The questions; a list of numbers is one embedding. Raises InvalidArgument if there is none."""
     if isinstance(question, str):
-        given["text"] = question
-        if mode != "text":
-            given["embedding"] = yield from embed_query(target.embedder, question)
-    elif mode == "vector":
-        given["embedding"] = np.asarray(question, dtype=np.float32)
-    else:
+        return [question]
+    rows = question if not isinstance(question, np.ndarray) or question.ndim > 1 else [question]
+    if len(rows) and isinstance(rows[0], Real):
+        return [np.asarray(rows, dtype=np.float32)]
+    if not len(rows):
+        raise errors.InvalidArgument("There is no question; pass one, or a list of at least one.")
+    return list(rows)
+
+
+def _search(target: Target, asked: Sequence[Question], options: SearchOptions) -> Flow[Hits]:
+    reranker = yield from _reranker(target, options.get("reranker"))
+    wanted = Refinement.of({**options, "reranker": reranker})
+    given = {name: value for name, value in options.items() if name not in _REFINED}
+    given["k"] = wanted.pool(len(asked))
+    explain = given.pop("explain", False)
+    found = []
+    stages: list[Stage] = []
+    for query in (yield from _queries(target, asked, given)):
+        found.append((yield from store.search(target.generation, query)))
+        if explain:
+            stages.extend((yield from store.explain(target.generation, query)))
+    words = [question for question in asked if isinstance(question, str)]
+    hits = yield from refine(target.generation, found, wanted, words)
+    hits.explanation = tuple(stages)
+    return hits
+
+
+def _reranker(target: Target, given: str | Reranker | None) -> Flow[Reranker | None]:
+    """Opened once for each collection that is held: it may be a model that takes seconds to read."""
+    if not isinstance(given, str):
+        return given and open_reranker(given)
+    if given not in target.rerankers:
+        target.rerankers[given] = yield from opened(given)
+    return target.rerankers[given]
+
+
+def _queries(
+    target: Target, asked: Sequence[Question], given: dict[str, Any]
+) -> Flow[list[store.Query]]:
+    """Each question, embedded if the mode wants that: all of them at once."""
+    mode = given.get("mode", "hybrid")
+    words = [question for question in asked if isinstance(question, str)]
+    if len(words) < len(asked) and mode != "vector":
         raise errors.InvalidArgument(
             f'A {mode} search needs words; an embedding has mode="vector".'
         )
-    explain = given.pop("explain", False)
-    query = store.Query(**given)
-    hits = yield from store.search(target.generation, query)
-    if explain:
-        hits.explanation = yield from store.explain(target.generation, query)
-    return hits
+    if mode == "text":
+        return [store.Query(**given, text=question) for question in words]
+    vectors = iter((yield from embed_queries(target.embedder, words)) if words else ())
+    return [
+        store.Query(**given, text=question, embedding=next(vectors))
+        if isinstance(question, str)
+        else store.Query(**given, embedding=np.asarray(question, dtype=np.float32))
+        for question in asked
+    ]
 
 
 class SimilarOptions(TypedDict, total=False):
@@ -133,7 +186,7 @@ def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -
 
 
 def context(
-    target: Target, question: Question, *, max_tokens: int, tokenizer: str, options: SearchOptions
+    target: Target, question: Questions, *, max_tokens: int, tokenizer: str, options: SearchOptions
 ) -> Flow[Context]:
     """The best passages within a token budget, with their citations."""
     counter = open_tokenizer(tokenizer)
@@ -144,7 +197,8 @@ def context(
     wanted: SearchOptions = {"k": min(max(8, max_tokens // per_chunk), 200), **options}
     hits = yield from search(target, question, wanted)
     found = yield from _passages(spans(hits))
-    return pack(found, max_tokens=max_tokens, tokenizer=counter)
+    packed = pack(found, max_tokens=max_tokens, tokenizer=counter)
+    return replace(packed, notes=tuple(hits.notes))
 
 
 def _passages(wanted: Sequence[Span]) -> Flow[list[Passage]]:

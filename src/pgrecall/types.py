@@ -88,6 +88,8 @@ class Hit:
     text_score: float | None = None
     vector_rank: int | None = None
     text_rank: int | None = None
+    #: What the reranker gave, on its own scale; None where none ran.
+    rerank_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,8 @@ class Hits(list[Hit]):
         self.complete = complete
         #: How each arm ran, if the search was asked to explain itself.
         self.explanation: tuple[Stage, ...] = ()
+        #: What did not go as asked, a sentence each: "The reranker failed (...)".
+        self.notes: list[str] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,17 @@ import pgrecall
 #: What takes long to import; nothing that can do without may pay for it.
 HEAVY = {
     "alembic",
+    "cohere",
+    "httpx",
     "numpy",
     "openai",
     "psycopg",
     "pydantic",
     "pypdf",
     "rich",
+    "sentence_transformers",
     "sqlalchemy",
+    "torch",
     "typer",
 }
 

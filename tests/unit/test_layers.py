@@ -20,7 +20,8 @@ FLOORS: list[set[str]] = [
     {"collection"},
     {"worker", "evaluate"},
     {"ingest", "retrieve"},
-    {"chunking", "context", "load", "embed", "rerank", "store"},
+    {"candidates"},
+    {"chunking", "context", "load", "embed", "refine", "rerank", "store"},
     {"pipeline", "flow", "settings", "tokens"},
     {"errors", "types"},
 ]

@@ -32,6 +32,8 @@ class Context:
     citations: tuple[Citation, ...] = ()
     #: Exact count of ``text``, in the tokenizer that it was packed with.
     tokens: int = 0
+    #: As ``Hits.notes``: what did not go as asked while searching.
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text

@@ -15,6 +15,8 @@ class Embedder(Protocol):
 
     Vectors are float32, L2-normalised, one row per text; no texts give shape (0, dimensions).
     Implementations cut a long list into requests themselves; callers may pass any number of texts.
+    One that can embed several questions in one request may have ``embed_queries(texts)`` too, shape
+    (len(texts), dimensions), and ``embed_queries_async``.
     A text that is empty or too long is refused with ``pgrecall.errors.InvalidArgument``, never
     truncated; whatever fails otherwise is a ``pgrecall.errors.EmbeddingError``.
     """

@@ -93,6 +93,12 @@ class OpenAIEmbedder:
         vector: FloatArray = self._embed([text], None, Event())[0]
         return vector
 
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Embed several questions in one request: shape (len(texts), dimensions)."""
+        for text in texts:
+            self._check_query(text)
+        return self._embed(list(texts), None, Event())
+
     async def embed_documents_async(self, texts: Sequence[str]) -> FloatArray:
         """As ``embed_documents``."""
         chosen = checked_texts(texts)
@@ -112,6 +118,12 @@ class OpenAIEmbedder:
         self._check_query(text)
         vector: FloatArray = (await self._embed_async([text], None))[0]
         return vector
+
+    async def embed_queries_async(self, texts: Sequence[str]) -> FloatArray:
+        """As ``embed_queries``."""
+        for text in texts:
+            self._check_query(text)
+        return await self._embed_async(list(texts), None)
 
     def _check_query(self, text: str) -> None:
         length = self.tokenizer.count(checked_query(text))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pgrecall.embed.base import Embedder, can_await
+from pgrecall.embed.gather import in_tasks
 from pgrecall.errors import EmbeddingError
 from pgrecall.flow import Flow
 from pgrecall.types import FloatArray
@@ -33,6 +34,30 @@ class EmbedQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedQueries:
+    """Embed several questions, in one request if the embedder has ``embed_queries``."""
+
+    embedder: Embedder
+    texts: Sequence[str]
+
+    def perform(self, session: object) -> Sequence[FloatArray]:
+        """Blocking."""
+        if hasattr(self.embedder, "embed_queries"):
+            vectors: FloatArray = self.embedder.embed_queries(self.texts)
+            return list(vectors)
+        return [self.embedder.embed_query(text) for text in self.texts]
+
+    async def perform_async(self, session: object) -> Sequence[FloatArray]:
+        """Awaiting; an embedder that can only block gets a thread."""
+        if not can_await(self.embedder):
+            return await asyncio.to_thread(self.perform, session)
+        if hasattr(self.embedder, "embed_queries_async"):
+            vectors: FloatArray = await self.embedder.embed_queries_async(self.texts)
+            return list(vectors)
+        return await in_tasks(self.embedder.embed_query_async, self.texts, len(self.texts))
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedDocuments:
     """Embed passages."""
 
@@ -54,6 +79,19 @@ def embed_query(embedder: Embedder, text: str) -> Flow[FloatArray]:
     """The embedding of a question: shape (dimensions,)."""
     vector: FloatArray = yield EmbedQuery(embedder, text)
     return vector
+
+
+def embed_queries(embedder: Embedder, texts: Sequence[str]) -> Flow[Sequence[FloatArray]]:
+    """The embeddings of one question or more, each of shape (dimensions,)."""
+    if len(texts) == 1:
+        return [(yield from embed_query(embedder, texts[0]))]
+    vectors: Sequence[FloatArray] = yield EmbedQueries(embedder, texts)
+    if len(vectors) != len(texts):
+        raise EmbeddingError(
+            f"{embedder.name} answered {len(texts)} questions with {len(vectors)} vectors; "
+            "embed_queries returns one row for each."
+        )
+    return vectors
 
 
 def embed_documents(embedder: Embedder, texts: Sequence[str]) -> Flow[FloatArray]:

@@ -1,7 +1,8 @@
 -- The words of a question: which count how much, and which rows hold enough of them to be ranked.
 
--- A question without its phrases and exclusions, and those as one tsquery that rows must satisfy:
--- "in quotation marks" must stand there word by word, and what follows a minus sign must not. A word is
+-- A question without its exclusions, and its phrases and exclusions as one tsquery that rows must satisfy:
+-- several words "in quotation marks" must stand there word by word, and what follows a minus sign must
+-- not. In more than sixteen words, quotation marks and dashes are prose, and require nothing. A word is
 -- looked up as each of the languages of a collection would store it.
 CREATE FUNCTION pgrecall.split_question(
     languages text[], question text, OUT plain text, OUT required tsquery)
@@ -15,7 +16,7 @@ DECLARE
     one tsquery;
 BEGIN
     plain := question;
-    IF strpos(question, '"') = 0 AND strpos(question, '-') = 0 THEN
+    IF strpos(question, '"') = 0 AND strpos(question, '-') = 0 OR question ~ '(\S+\s+){16}\S' THEN
         RETURN;
     END IF;
     FOR sign, phrase IN
@@ -27,7 +28,7 @@ BEGIN
           FROM unnest(languages) AS language,
                phraseto_tsquery(language::regconfig, pgrecall.words(phrase)) AS q
          WHERE pgrecall.to_tsvector(language, '', phrase) <> '';
-        CONTINUE WHEN one IS NULL;
+        CONTINUE WHEN one IS NULL OR sign = '' AND phrase !~ '\w\W+\w';
         one := CASE WHEN sign = '-' THEN !! one ELSE one END;
         required := CASE WHEN required IS NULL THEN one ELSE required && one END;
     END LOOP;
@@ -55,7 +56,7 @@ DECLARE
     unlisted constant double precision := greatest(g.rare_frequency / 2, 1 / total);
     at_most constant integer := 64;
     name constant text :=
-        '[[:alnum:]]+(?:[._/\\:@-]+[[:alnum:]]+)+|[[:alpha:]]+[[:digit:]][[:alnum:]]*';
+        '[[:alnum:]]+(?:[._/\\:@]+[[:alnum:]]+)+|[[:alpha:]]+[[:digit:]][[:alnum:]]*';
 BEGIN
     -- A tsvector takes 1 MB; so long a question has its rarest words long before.
     plain := left(plain, 100000);
