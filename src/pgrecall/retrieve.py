@@ -121,6 +121,11 @@ def listed(question: Questions) -> list[Question]:
 def _search(target: Target, asked: Sequence[Question], options: SearchOptions) -> Flow[Hits]:
     reranker = yield from _reranker(target, options.get("reranker"))
     wanted = Refinement.of({**options, "reranker": reranker})
+    if wanted.min_similarity is not None and options.get("mode") == "text":
+        raise errors.InvalidArgument(
+            "min_similarity is one of vectors, and a text search compares none: leave it out, "
+            "or choose another mode."
+        )
     given = {name: value for name, value in options.items() if name not in _REFINED}
     given["k"] = wanted.pool(len(asked))
     explain = given.pop("explain", False)

@@ -109,6 +109,30 @@ def test_context_cites_what_is_there(cli: Cli, notes: Path, database_url: str) -
     assert printed.stdout.startswith("[1] ")
 
 
+def test_what_comes_after_the_candidates(cli: Cli, notes: Path) -> None:
+    cli("ingest", notes)
+    hits = lines(cli("search", "fruit", "--json", "--also", "hammer", "--per-document", 1, "-k", 9))
+    assert sorted(Path(hit["uri"]).name for hit in hits) == ["olives.md", "quinces.md", "tools.txt"]
+    options = ("--recent", "year", "--half-life", 3650, "--deduplicate", "--diversity", 0.2)
+    newest, *_ = lines(cli("search", "fruit", "--json", *options, "--expand", "section"))
+    assert Path(newest["uri"]).name == "olives.md"
+    assert cli("search", "x", "--min-similarity", 2).stderr.strip() == "Nothing found."
+    assert "expand is" in cli("search", "x", "--expand", "page").stderr
+
+
+def test_a_reranker_that_fails_is_remarked_on(cli: Cli, notes: Path) -> None:
+    cli("ingest", notes)
+    nobody = {"CO_API_URL": "http://127.0.0.1:9"}
+    for verb in ("search", "context"):
+        done = cli(verb, "when are olives ripe", "--rerank", "cohere:m", **nobody)
+        assert done.returncode == 0
+        assert "Olives ripen in November." in done.stdout
+        assert "The reranker cohere:m failed" in done.stderr
+    refused = cli("search", "olives", "--rerank", "cohere:m")
+    assert refused.returncode == 1
+    assert "CO_API_KEY" in refused.stderr
+
+
 def test_collections_status_delete_and_drop(cli: Cli, notes: Path) -> None:
     cli("ingest", notes, "-c", "a", "--max-tokens", 64, "--overlap-tokens", 0)
     (status,) = lines(cli("status", "-c", "a", "--json"))

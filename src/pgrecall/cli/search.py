@@ -6,6 +6,20 @@ from typing import Annotated, get_args
 
 import typer
 
+from pgrecall.cli.candidates import (
+    Also,
+    Candidates,
+    Deduplicate,
+    Diversity,
+    Expand,
+    ExpandBy,
+    HalfLife,
+    MinSimilarity,
+    PerDocument,
+    Recent,
+    Rerank,
+    refinement,
+)
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, Where, open_database, parsed
 from pgrecall.cli.output import as_json, err, out, print_hit, print_json, remark
 from pgrecall.types import Mode
@@ -30,24 +44,49 @@ def search(
     where: Where = None,
     tenant: Tenant = None,
     exact: Annotated[bool, typer.Option(help="Exact vector search, without the index.")] = False,
+    min_similarity: MinSimilarity = None,
+    rerank: Rerank = None,
+    recent: Recent = None,
+    half_life: HalfLife = 365.0,
+    deduplicate: Deduplicate = False,
+    diversity: Diversity = 0.0,
+    per_document: PerDocument = None,
+    expand: Expand = None,
+    expand_by: ExpandBy = None,
+    candidates: Candidates = None,
+    also: Also = None,
     as_json_: AsJson = False,
     url: Url = None,
 ) -> None:
     """Find the passages that answer a question best."""
     with open_database(url) as db:
         hits = db.collection(collection).search(
-            question,
+            [question, *(also or [])],
             k=k,
             mode=_mode(mode),
             where=parsed(where),
             tenant_id=tenant,
             exact=exact,
+            **refinement(
+                min_similarity=min_similarity,
+                rerank=rerank,
+                recent=recent,
+                half_life=half_life,
+                deduplicate=deduplicate,
+                diversity=diversity,
+                per_document=per_document,
+                expand=expand,
+                expand_by=expand_by,
+                candidates=candidates,
+            ),
         )
     for number, hit in enumerate(hits, start=1):
         if as_json_:
             print_json(as_json(hit))
         else:
             print_hit(number, hit)
+    for note in hits.notes:
+        remark(note)
     if not hits:
         remark("Nothing found.")
 
@@ -62,19 +101,44 @@ def context(
     mode: ModeOption = "hybrid",
     where: Where = None,
     tenant: Tenant = None,
+    min_similarity: MinSimilarity = None,
+    rerank: Rerank = None,
+    recent: Recent = None,
+    half_life: HalfLife = 365.0,
+    deduplicate: Deduplicate = False,
+    diversity: Diversity = 0.0,
+    per_document: PerDocument = None,
+    expand: Expand = None,
+    expand_by: ExpandBy = None,
+    candidates: Candidates = None,
+    also: Also = None,
     as_json_: AsJson = False,
     url: Url = None,
 ) -> None:
     """Print the best passages within a token budget, with citations, for the prompt of a model."""
     with open_database(url) as db:
         packed = db.collection(collection).context(
-            question,
+            [question, *(also or [])],
             max_tokens=max_tokens,
             tokenizer=tokenizer,
             mode=_mode(mode),
             where=parsed(where),
             tenant_id=tenant,
+            **refinement(
+                min_similarity=min_similarity,
+                rerank=rerank,
+                recent=recent,
+                half_life=half_life,
+                deduplicate=deduplicate,
+                diversity=diversity,
+                per_document=per_document,
+                expand=expand,
+                expand_by=expand_by,
+                candidates=candidates,
+            ),
         )
+    for note in packed.notes:
+        remark(note)
     if as_json_:
         print_json(as_json(packed))
         return
