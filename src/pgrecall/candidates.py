@@ -7,7 +7,7 @@ threshold -> fusion of several questions -> rerank -> boost -> duplicates -> div
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from numbers import Integral, Real
@@ -16,6 +16,7 @@ from typing import Any, TypedDict, get_args
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.refine import (
+    Extent,
     Signal,
     above,
     boosted,
@@ -147,7 +148,7 @@ def refine(
     if wanted.per_document is not None:
         chosen = per_document(chosen, wanted.per_document)
     if wanted.expand is not None:
-        chosen = yield from _expanded(generation, list(chosen), wanted, wanted.expand)
+        chosen = yield from _expanded(generation, iter(chosen), wanted, wanted.expand)
     hits[:] = islice(chosen, wanted.k)
     return hits
 
@@ -191,11 +192,16 @@ def _titled(hit: Hit) -> str:
 
 
 def _expanded(
-    generation: Generation, hits: Sequence[Hit], wanted: Refinement, around: Around
+    generation: Generation, hits: Iterator[Hit], wanted: Refinement, around: Around
 ) -> Flow[list[Hit]]:
     reach = wanted.expand_by or REACH[around]
-    extents = yield from neighbourhood.extents(generation, hits, around, reach)
-    wide = list(islice(widened(zip(hits, extents, strict=True)), wanted.k))
+    pairs: list[tuple[Hit, Extent]] = []
+    wide: list[tuple[Hit, Extent]] = []
+    # Most often k hits are enough; others take the places of those that are shown already.
+    while len(wide) < wanted.k and (some := list(islice(hits, wanted.k))):
+        extents = yield from neighbourhood.extents(generation, some, around, reach)
+        pairs += zip(some, extents, strict=True)
+        wide = list(islice(widened(pairs), wanted.k))
     places = [(hit.tenant_id, hit.document_id, *extent) for hit, extent in wide]
     texts = yield from passages.fetch_texts(places)
     return [

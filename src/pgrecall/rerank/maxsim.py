@@ -51,5 +51,7 @@ def maxsim(query: FloatArray, documents: Sequence[FloatArray]) -> FloatArray:
 def _units(vectors: FloatArray) -> FloatArray:
     """Rows of length 1; a row of zeros stays one."""
     rows = np.asarray(vectors, dtype=np.float32)
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    lengths[lengths == 0] = 1
+    units: FloatArray = rows / lengths.astype(np.float32)[:, np.newaxis]
+    return units
