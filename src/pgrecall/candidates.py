@@ -33,8 +33,7 @@ from pgrecall.rerank import Reranker
 from pgrecall.rerank.steps import rerank
 from pgrecall.store import neighbourhood, passages
 from pgrecall.store.collections import Generation
-from pgrecall.store.neighbourhood import Around
-from pgrecall.types import Hit, Hits
+from pgrecall.types import Around, Hit, Hits
 
 logger = logging.getLogger(__name__)
 

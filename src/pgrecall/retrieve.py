@@ -65,6 +65,8 @@ class SearchOptions(CandidateOptions, total=False):
 
 #: The options that are not the database's business.
 _REFINED = CandidateOptions.__annotations__.keys()
+#: With these alone, the answer of the database is the answer.
+_PLAIN = SearchOptions.__annotations__.keys() - _REFINED - {"explain"}
 
 
 class Target:
@@ -119,6 +121,9 @@ def listed(question: Questions) -> list[Question]:
 
 
 def _search(target: Target, asked: Sequence[Question], options: SearchOptions) -> Flow[Hits]:
+    if len(asked) == 1 and options.keys() <= _PLAIN:
+        (query,) = yield from _queries(target, asked, dict(options))
+        return (yield from store.search(target.generation, query))
     reranker = yield from _reranker(target, options.get("reranker"))
     wanted = Refinement.of({**options, "reranker": reranker})
     if wanted.min_similarity is not None and options.get("mode") == "text":

@@ -20,6 +20,9 @@ FloatArray: TypeAlias = "npt.NDArray[np.float32]"
 Markup: TypeAlias = Literal["plain", "markdown", "code"]
 #: Which arms of the search run.
 Mode: TypeAlias = Literal["hybrid", "vector", "text"]
+#: What of its document is shown with a hit: the chunks before and after it, or those of them under the
+#: same headings.
+Around: TypeAlias = Literal["neighbours", "section"]
 #: A filter over metadata, e.g. ``{"lang": "en", "year": {"$gte": 2024}}``.
 Where: TypeAlias = Mapping[str, Any]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from pgrecall.candidates import CandidateOptions
-from pgrecall.refine import Recency
-from pgrecall.store.neighbourhood import Around
+from pgrecall.types import Around
+
+if TYPE_CHECKING:
+    from pgrecall.candidates import CandidateOptions
 
 _HIDDEN: dict[str, Any] = {"show_default": False}
 
@@ -69,5 +70,7 @@ def refinement(
     around: Any = expand  # Checked where it is used, as all of them are.
     options: CandidateOptions = {"reranker": rerank, "expand": around, **others}  # type: ignore[typeddict-item]
     if recent is not None:
+        from pgrecall.refine import Recency
+
         options["boost"] = Recency(recent, half_life)
     return options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -11,10 +10,7 @@ from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, fetch_binary
 from pgrecall.store.vectors import decode_all
-from pgrecall.types import FloatArray, Hit
-
-#: "neighbours": the chunks before and after. "section": those of them under the same headings.
-Around: TypeAlias = Literal["neighbours", "section"]
+from pgrecall.types import Around, FloatArray, Hit
 
 _HITS = """
       FROM unnest(%s::text[], %s::uuid[], %s::integer[]) WITH ORDINALITY

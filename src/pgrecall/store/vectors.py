@@ -23,8 +23,14 @@ class Halfvec:
 
 
 def encode(vector: FloatArray) -> Halfvec:
-    """A query embedding, shape (dimensions,)."""
-    return Halfvec(encode_all(np.asarray(vector, dtype=np.float32)[None, :])[0])
+    """A query embedding, shape (dimensions,). Raises InvalidArgument as ``encode_all`` does."""
+    with np.errstate(over="ignore"):
+        half = np.asarray(vector, dtype=np.float32).astype(">f2")
+    if half.ndim != 1 or not np.isfinite(half).all() or not half.any():
+        raise InvalidArgument(
+            "An embedding of a question is one row of numbers, not all zero, none NaN or infinite."
+        )
+    return Halfvec(HEADER.pack(len(half), 0) + half.tobytes())
 
 
 def encode_all(vectors: FloatArray) -> list[bytes]:
