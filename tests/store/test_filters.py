@@ -146,6 +146,36 @@ def test_filters_mean_what_they_say(
         assert passing(connection, rows, where) == expected
 
 
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    st.lists(metadatas, min_size=1, max_size=25),
+    st.lists(filters(2), min_size=1, max_size=5),
+    st.dictionaries(keys, st.sampled_from(["number", "text"]), min_size=1, max_size=4),
+)
+def test_what_indexes_say_follows_from_the_filter(
+    connection: psycopg.Connection,
+    rows: list[dict[str, Any]],
+    wheres: list[dict[str, Any]],
+    kinds: dict[str, str],
+) -> None:
+    for where in wheres:
+        given = connection.execute(
+            "SELECT pgrecall.indexed_conditions(%s, %s)", [encode(where), Jsonb(kinds)]
+        ).fetchone()
+        assert given is not None
+        condition = (given[0] or "true").replace("($1).filter", "f.filter").replace("%", "%%")
+        query = f"""
+            SELECT coalesce({condition}, false) FROM (SELECT %s::jsonb AS filter OFFSET 0) AS f,
+                   jsonb_array_elements(%s) WITH ORDINALITY AS c (metadata, n) ORDER BY n
+        """  # noqa: S608 (composed by our own function)
+        through = connection.execute(query.encode(), [encode(where), Jsonb(list(rows))]).fetchall()
+        for row, (let_through,) in zip(rows, through, strict=True):
+            assert let_through or not matches(row, where)
+
+
 @pytest.mark.parametrize(
     ("metadata", "where", "expected"),
     [

@@ -91,7 +91,7 @@ $$;
 
 -- Up to how many matching rows an exact search over them costs no more than an index scan that has to
 -- pass by the others. The scan visits about 100 / (share that matches) rows at four times the cost of
--- reading one exactly (measured at 256 dimensions; longer vectors cost both alike).
+-- reading one exactly (longer vectors cost both alike).
 CREATE FUNCTION pgrecall.few(chunk_count bigint)
 RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$
@@ -110,11 +110,14 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- How the vector arm runs. 'exact' over the matching rows while they are few (in a small collection always)
--- or where there is no index yet; else 'hnsw', with as much more breadth as rows do not match.
+-- or where there is no index yet; else 'hnsw'. If one row in n matches, the best k of them are among the
+-- nearest n * k or so, and the scan has the breadth to find these.
 CREATE FUNCTION pgrecall.vector_plan(
-    g pgrecall.target, r pgrecall.request, exact boolean, ef_search integer,
+    g pgrecall.target, r pgrecall.request, wanted integer, exact boolean, ef_search integer,
     OUT strategy text, OUT condition text, OUT matching bigint, OUT breadth integer)
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    n double precision;
 BEGIN
     condition := pgrecall.condition(g, r);
     matching := g.chunk_count;
@@ -124,7 +127,10 @@ BEGIN
         strategy := CASE WHEN matching <= pgrecall.few(g.chunk_count) THEN 'exact' ELSE 'hnsw' END;
     END IF;
     IF strategy = 'hnsw' THEN
-        breadth := least(1000, ceil(ef_search * greatest(g.chunk_count::float8 / matching, 1)));
+        condition := pgrecall.condition(g, r, true);
+        n := greatest(g.chunk_count::double precision / matching, 1);
+        breadth := CASE WHEN condition IS NULL THEN ef_search ELSE least(1000, ceil(
+            greatest(ef_search * sqrt(n), 1.5 * wanted * n))) END;
     END IF;
 END
 $$;
@@ -136,7 +142,7 @@ CREATE FUNCTION pgrecall.vector_arm(
     OUT hits pgrecall.hit[], OUT strategy text)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    plan record := pgrecall.vector_plan(g, r, exact, ef_search);
+    plan record := pgrecall.vector_plan(g, r, wanted, exact, ef_search);
 BEGIN
     strategy := plan.strategy;
     IF strategy = 'hnsw' THEN
@@ -153,7 +159,7 @@ BEGIN
     END IF;
     IF strategy = 'exact' OR coalesce(cardinality(hits), 0) < wanted THEN
         strategy := 'exact';
-        EXECUTE pgrecall.vector_sql(g, plan.condition, true) INTO hits USING r, wanted;
+        EXECUTE pgrecall.vector_sql(g, pgrecall.condition(g, r), true) INTO hits USING r, wanted;
     END IF;
 END
 $$;

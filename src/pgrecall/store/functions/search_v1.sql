@@ -279,7 +279,7 @@ BEGIN
         SELECT p.strategy, p.condition, p.matching, p.breadth
           INTO strategy, condition, matching, breadth
           FROM pgrecall.vector_plan(
-               g, r, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall))) AS p;
+               g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall))) AS p;
         PERFORM set_config('hnsw.ef_search', coalesce(breadth, 100)::text, true),
                 set_config('hnsw.iterative_scan',
                            CASE WHEN condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true);
