@@ -81,7 +81,7 @@ def medians(variants: dict[str, Callable[[], object]]) -> dict[str, float]:
 def variants(
     encoding: tiktoken.Encoding, text: str, markup: Markup
 ) -> dict[str, Callable[[], object]]:
-    cl100k, wordllama = (open_tokenizer(name) for name in (bpe.BUNDLED, "wordllama"))
+    cl100k, wordllama = (open_tokenizer(name) for name in ("cl100k_base", "wordllama"))
     return {
         "tiktoken, one pass": lambda: encoding.encode_ordinary(text),
         "split, cl100k_base": lambda: split(text, tokenizer=cl100k, markup=markup),
@@ -93,8 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=float, default=10.0)
     size = int(parser.parse_args().megabytes * 1_000_000)
-    encoding = bpe.bundled_encoding()
-    open_tokenizer(bpe.BUNDLED).starts("warm")
+    encoding = bpe.bundled_encoding("cl100k_base")
+    open_tokenizer("cl100k_base").starts("warm")
     for kind, markup, text in texts(size):
         megabytes = len(text.encode()) / 1e6
         times = medians(variants(encoding, text, markup))

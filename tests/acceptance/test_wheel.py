@@ -44,6 +44,7 @@ def test_the_wheel_has_the_package_and_the_migrations(wheel: Path) -> None:
     [
         "pgrecall/py.typed",
         "pgrecall/data/cl100k_base.tiktoken",
+        "pgrecall/data/o200k_base.tiktoken",
         "pgrecall/store/functions/search_v1.sql",
         "pgrecall/migrations/env.py",
         "pgrecall/migrations/versions/0001_foundation.py",

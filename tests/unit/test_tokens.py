@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiktoken import Encoding, get_encoding
 from tokenizers import Tokenizer as Backend
 
 from pgrecall.errors import InvalidArgument
@@ -21,9 +22,12 @@ from pgrecall.tokens.huggingface import HuggingFaceTokenizer, wordllama_file
 from pgrecall.tokens.words import WordTokenizer
 
 MARK = "\u2581"
-#: The digest that tiktoken itself checks the file against.
-CL100K_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
-NAMES = ["cl100k_base", "wordllama"]
+#: The digests that tiktoken itself checks the files against.
+SHA256 = {
+    "cl100k_base": "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+    "o200k_base": "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+}
+NAMES = [*SHA256, "wordllama"]
 
 FRAGMENTS = st.sampled_from(
     [
@@ -90,9 +94,68 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return open_tokenizer(request.param)
 
 
-def test_bundled_encoding_is_the_original_file() -> None:
-    data = resources.files("pgrecall").joinpath("data/cl100k_base.tiktoken").read_bytes()
-    assert hashlib.sha256(data).hexdigest() == CL100K_SHA256
+@pytest.mark.parametrize("name", SHA256)
+def test_a_bundled_encoding_is_the_original_file(name: str) -> None:
+    data = resources.files("pgrecall").joinpath(f"data/{name}.tiktoken").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == SHA256[name]
+
+
+@pytest.fixture(scope="module")
+def cache_of_tiktoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which tiktoken finds the bundled files under the names that it gives to downloads."""
+    folder = tmp_path_factory.mktemp("tiktoken")
+    for name in SHA256:
+        url = f"https://openaipublic.blob.core.windows.net/encodings/{name}.tiktoken"
+        data = resources.files("pgrecall").joinpath(f"data/{name}.tiktoken").read_bytes()
+        (folder / hashlib.sha1(url.encode()).hexdigest()).write_bytes(data)
+    return folder
+
+
+@pytest.fixture(scope="module", params=SHA256)
+def originals(request: pytest.FixtureRequest, cache_of_tiktoken: Path) -> tuple[str, Encoding]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIKTOKEN_CACHE_DIR", str(cache_of_tiktoken))
+        return request.param, get_encoding(request.param)
+
+
+@settings(max_examples=300)
+@given(text=TEXTS)
+def test_a_bundled_encoding_equals_tiktokens_own(
+    originals: tuple[str, Encoding], text: str
+) -> None:
+    name, original = originals
+    text = text.encode("utf-8", "replace").decode()
+    assert open_tokenizer(name).encode(text) == original.encode_ordinary(text)
+
+
+@pytest.mark.parametrize(
+    ("model", "encoding"),
+    [
+        ("gpt-4o", "o200k_base"),
+        ("gpt-4o-mini-2024-07-18", "o200k_base"),
+        ("gpt-4.1-nano", "o200k_base"),
+        ("gpt-5-mini", "o200k_base"),
+        ("o3-mini", "o200k_base"),
+        ("openai/gpt-4o-mini", "o200k_base"),
+        ("gpt-oss-20b", "o200k_base"),
+        ("gpt-4", "cl100k_base"),
+        ("gpt-3.5-turbo-0125", "cl100k_base"),
+        ("text-embedding-3-small", "cl100k_base"),
+    ],
+)
+def test_a_model_is_read_with_its_encoding(model: str, encoding: str) -> None:
+    assert open_tokenizer(model) is open_tokenizer(encoding)
+    assert open_tokenizer(encoding).name == encoding
+
+
+def test_an_encoding_that_cannot_be_had_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(InvalidArgument, match="TIKTOKEN_CACHE_DIR"):
+        open_tokenizer("text-davinci-003")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Iterator
+from binascii import a2b_base64
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,23 @@ from pgrecall.tokens.base import Offsets, last_seam, scalar_values, token_starts
 if TYPE_CHECKING:
     import tiktoken
 
-#: The encoding that ships with pgrecall.
-BUNDLED = "cl100k_base"
-#: How cl100k_base cuts a text into words; from tiktoken_ext.openai_public (MIT licence).
-_CL100K_WORDS = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+#: A letter of a word's head or tail, in o200k_base: capitals first, small letters after them.
+_HEAD, _TAIL = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+#: Encodings whose files ship with pgrecall, and how they cut a text into words; from
+#: tiktoken_ext.openai_public (MIT licence).
+BUNDLED: Mapping[str, str] = MappingProxyType(
+    {
+        "cl100k_base": (
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+            r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+        ),
+        "o200k_base": (
+            rf"[^\r\n\p{{L}}\p{{N}}]?{_HEAD}*{_TAIL}+{_CONTRACTION}"
+            rf"|[^\r\n\p{{L}}\p{{N}}]?{_HEAD}+{_TAIL}*{_CONTRACTION}|\p{{N}}{{1,3}}"
+            r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        ),
+    }
 )
 #: Every encoding of tiktoken ends a word after a letter or digit that one of these characters follows, and
 #: before a space.
@@ -33,19 +45,34 @@ _SEAMS = re.compile(
 )
 #: Longest slice (characters) that is encoded at once: a list of ids takes some 40 bytes per token.
 _SLICE = 1 << 20
+#: The width of a token that was not met yet.
+_UNKNOWN = -(1 << 15)
+
+
+def encoding_of(model: str) -> str | None:
+    """The encoding that a model of OpenAI reads with, e.g. ``o200k_base`` of ``gpt-4o``; None if unknown."""
+    from tiktoken.model import encoding_name_for_model
+
+    try:
+        encoding = encoding_name_for_model(model.removeprefix("openai/"))
+    except KeyError:
+        return None
+    # The same words and ranks; they differ in special tokens, which a text has none of.
+    return "o200k_base" if encoding == "o200k_harmony" else encoding
 
 
 def open_encoding(name: str) -> TiktokenTokenizer:
-    """An encoding that tiktoken knows; tiktoken downloads it, or takes it from its own cache."""
+    """An encoding that tiktoken knows; what does not ship is tiktoken's to download or to have cached."""
     import tiktoken
 
     if name not in tiktoken.list_encoding_names():
         raise InvalidArgument(
-            f"There is no tokenizer {name!r}: use 'wordllama', the path of a tokenizer.json, or one of "
-            f"{', '.join(tiktoken.list_encoding_names())}."
+            f"There is no tokenizer {name!r}: use 'wordllama', the path of a tokenizer.json, a model such "
+            f"as 'gpt-4o', or one of {', '.join(tiktoken.list_encoding_names())}."
         )
     tokenizer = TiktokenTokenizer(name)
-    tokenizer.count("")  # a failing download is told here, not in the middle of a run
+    if name not in BUNDLED:
+        tokenizer.count("")  # a failing download is told here, not in the middle of a run
     return tokenizer
 
 
@@ -82,7 +109,9 @@ class TiktokenTokenizer:
     def starts(self, text: str) -> Offsets:
         """Offset of each token, shape (count(text),)."""
         pieces = [np.array(piece, dtype=np.int32) for piece in self._pieces(text)]
-        return token_starts(np.concatenate(pieces or [np.empty(0, np.int32)]), self._widths)
+        ids = np.concatenate(pieces or [np.empty(0, np.int32)])
+        self._learn(ids)
+        return token_starts(ids, self._widths)
 
     def _pieces(self, text: str) -> Iterator[list[int]]:
         encode = self._encoding.encode_ordinary
@@ -96,19 +125,27 @@ class TiktokenTokenizer:
             yield encode(text[start:end])
             start = end
 
+    def _learn(self, ids: npt.NDArray[np.int32]) -> None:
+        """Look up the widths of tokens that are met for the first time; of all of them it takes 0.1 s."""
+        new = np.unique(ids[self._widths[ids] == _UNKNOWN])
+        if len(new):
+            self._widths[new] = list(map(_width, self._encoding.decode_tokens_bytes(new.tolist())))
+
     @cached_property
     def _encoding(self) -> tiktoken.Encoding:
-        return bundled_encoding() if self._name == BUNDLED else _tiktoken_encoding(self._name)
+        name = self._name
+        return bundled_encoding(name) if name in BUNDLED else _tiktoken_encoding(name)
 
     @cached_property
     def _widths(self) -> npt.NDArray[np.int16]:
-        """Width of each token as ``token_starts`` wants it, indexed by token id."""
-        widths = np.zeros(self._encoding.max_token_value + 1, np.int16)
-        for token in self._encoding.token_byte_values():
-            width = sum(byte & 0xC0 != 0x80 for byte in token)
-            inside = token[0] & 0xC0 == 0x80
-            widths[self._encoding.encode_single_token(token)] = -1 - width if inside else width
-        return widths
+        """Width of each token as ``token_starts`` wants it, indexed by token id, as far as known."""
+        return np.full(self._encoding.max_token_value + 1, _UNKNOWN, np.int16)
+
+
+def _width(token: bytes) -> int:
+    width = sum(byte & 0xC0 != 0x80 for byte in token)
+    inside = token[0] & 0xC0 == 0x80
+    return -1 - width if inside else width
 
 
 def _slice_end(text: str, start: int) -> int:
@@ -120,17 +157,17 @@ def _slice_end(text: str, start: int) -> int:
     return found.end() if found else end
 
 
-def bundled_encoding() -> tiktoken.Encoding:
-    """cl100k_base, read from the file that ships with pgrecall."""
+def bundled_encoding(name: str) -> tiktoken.Encoding:
+    """An encoding of BUNDLED, read from the file that ships with pgrecall."""
     import tiktoken
 
-    lines = resources.files("pgrecall").joinpath(f"data/{BUNDLED}.tiktoken").read_bytes().split()
-    ranks = {
-        base64.b64decode(token): int(rank)
-        for token, rank in zip(lines[::2], lines[1::2], strict=True)
-    }
+    lines = resources.files("pgrecall").joinpath(f"data/{name}.tiktoken").read_bytes().split()
+    tokens, ranks = lines[::2], lines[1::2]
     return tiktoken.Encoding(
-        BUNDLED, pat_str=_CL100K_WORDS, mergeable_ranks=ranks, special_tokens={}
+        name,
+        pat_str=BUNDLED[name],
+        mergeable_ranks=dict(zip(map(a2b_base64, tokens), map(int, ranks), strict=True)),
+        special_tokens={},
     )
 
 
