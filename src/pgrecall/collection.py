@@ -19,7 +19,7 @@ from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
 from pgrecall.store import collections, documents, indexes, status
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
-from pgrecall.types import Document, Hit, Hits, IngestReport
+from pgrecall.types import Document, Hit, Hits, IngestReport, Order
 
 #: One source or many: files, folders, globs, "-" for standard input, or Documents.
 SourceArgument = StrPath | Document | Iterable[StrPath | Document]
@@ -68,10 +68,20 @@ class _Described:
         )
 
     def _context(
-        self, question: Questions, max_tokens: int, tokenizer: str, options: SearchOptions
+        self,
+        question: Questions,
+        max_tokens: int,
+        tokenizer: str,
+        order: Order,
+        options: SearchOptions,
     ) -> Flow[Context]:
         return retrieve.context(
-            self._target, question, max_tokens=max_tokens, tokenizer=tokenizer, options=options
+            self._target,
+            question,
+            max_tokens=max_tokens,
+            tokenizer=tokenizer,
+            order=order,
+            options=options,
         )
 
     def _delete(self, uris: str | Iterable[str], tenant_id: str | None) -> Flow[int]:
@@ -133,10 +143,16 @@ class Collection(_Described):
         *,
         max_tokens: int = 3000,
         tokenizer: str = "cl100k_base",
+        order: Order = "best_first",
         **options: Unpack[SearchOptions],
     ) -> Context:
-        """The best passages in at most ``max_tokens`` tokens of ``tokenizer``, with citations."""
-        return run(self._context(question, max_tokens, tokenizer, options), self._session)
+        """The best passages in at most ``max_tokens`` tokens of ``tokenizer``, with citations.
+
+        ``tokenizer`` is the name of the model that will read them ("gpt-4o") or of an encoding. With
+        ``order="best_last"`` the best document stands last, for models that read the end best.
+        """
+        flow = self._context(question, max_tokens, tokenizer, order, options)
+        return run(flow, self._session)
 
     def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
         """The chunks of other documents most like a hit, or like a document (or its uri) as a whole."""
@@ -195,10 +211,11 @@ class AsyncCollection(_Described):
         *,
         max_tokens: int = 3000,
         tokenizer: str = "cl100k_base",
+        order: Order = "best_first",
         **options: Unpack[SearchOptions],
     ) -> Context:
         """As ``Collection.context``."""
-        flow = self._context(question, max_tokens, tokenizer, options)
+        flow = self._context(question, max_tokens, tokenizer, order, options)
         return await run_async(flow, self._session)
 
     async def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:

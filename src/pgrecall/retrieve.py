@@ -26,7 +26,7 @@ from pgrecall.store import collections, documents, passages
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.tokens import open_tokenizer
-from pgrecall.types import Document, FloatArray, Hit, Hits, Mode, Stage, Where
+from pgrecall.types import Document, FloatArray, Hit, Hits, Mode, Order, Stage, Where
 
 #: A question in words, or its embedding if the caller has one.
 Question: TypeAlias = "str | FloatArray"
@@ -196,7 +196,13 @@ def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -
 
 
 def context(
-    target: Target, question: Questions, *, max_tokens: int, tokenizer: str, options: SearchOptions
+    target: Target,
+    question: Questions,
+    *,
+    max_tokens: int,
+    tokenizer: str,
+    order: Order,
+    options: SearchOptions,
 ) -> Flow[Context]:
     """The best passages within a token budget, with their citations."""
     counter = open_tokenizer(tokenizer)
@@ -207,7 +213,7 @@ def context(
     wanted: SearchOptions = {"k": min(max(8, max_tokens // per_chunk), 200), **options}
     hits = yield from search(target, question, wanted)
     found = yield from _passages(spans(hits))
-    packed = pack(found, max_tokens=max_tokens, tokenizer=counter)
+    packed = pack(found, max_tokens=max_tokens, tokenizer=counter, order=order)
     return replace(packed, notes=tuple(hits.notes))
 
 

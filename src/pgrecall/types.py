@@ -23,6 +23,9 @@ Mode: TypeAlias = Literal["hybrid", "vector", "text"]
 #: What of its document is shown with a hit: the chunks before and after it, or those of them under the
 #: same headings.
 Around: TypeAlias = Literal["neighbours", "section"]
+#: Where the best document of a context stands: first, or last, next to the question, for models that read
+#: the end best.
+Order: TypeAlias = Literal["best_first", "best_last"]
 #: A filter over metadata, e.g. ``{"lang": "en", "year": {"$gte": 2024}}``.
 Where: TypeAlias = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ import pytest
 
 from pgrecall.context import Context, Passage, Span, pack, spans
 from pgrecall.errors import InvalidArgument
-from pgrecall.types import Document, Hit
+from pgrecall.types import Document, Hit, Order
 
 
 class WordTokenizer:
@@ -68,8 +68,14 @@ def fetch(found: Sequence[Span], *documents: Document) -> list[Passage]:
     ]
 
 
-def context(*documents: Document, hits: Sequence[Hit], max_tokens: int = 1000) -> Context:
-    return pack(fetch(spans(hits), *documents), max_tokens=max_tokens, tokenizer=WORDS)
+def context(
+    *documents: Document,
+    hits: Sequence[Hit],
+    max_tokens: int = 1000,
+    order: Order = "best_first",
+) -> Context:
+    passages = fetch(spans(hits), *documents)
+    return pack(passages, max_tokens=max_tokens, tokenizer=WORDS, order=order)
 
 
 def document(uri: str, sentences: int, *, words: int = 8, title: str | None = None) -> Document:
@@ -134,6 +140,47 @@ def test_best_document_stands_first_and_each_in_its_own_order() -> None:
         (3, "b", 0.8),
     ]
     assert [s.uri for s in spans(hits)] == ["a", "a", "b"]
+
+
+def test_the_best_document_can_stand_last_each_still_in_its_own_order() -> None:
+    a, b = document("a", 60), document("b", 60)
+    hits = [
+        hit(a, *sentence(a, 50), score=0.9, ordinal=50),
+        hit(b, *sentence(b, 30), score=0.8, ordinal=30),
+        hit(a, *sentence(a, 2), score=0.1, ordinal=2),
+    ]
+    packed = context(a, b, hits=hits, order="best_last")
+    assert [(c.number, c.uri, c.score) for c in packed.citations] == [
+        (1, "b", 0.8),
+        (2, "a", 0.1),
+        (3, "a", 0.9),
+    ]
+    assert packed.text.index("[1] b") < packed.text.index("[2] a") < packed.text.index("[3] a")
+    with pytest.raises(InvalidArgument, match="best_first, best_last"):
+        context(a, hits=hits[:1], order="worst")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("uris", "shown"),
+    [
+        (["/srv/docs/a.md", "/srv/docs/moons/b.md"], ["a.md", "moons/b.md"]),
+        (["/srv/docs/a.md", "/srv/docs2/b.md"], ["docs/a.md", "docs2/b.md"]),
+        (["/srv/docs/a.md"], ["a.md"]),
+        (["/a.md", "/b/c.md"], ["a.md", "b/c.md"]),
+        (["/srv/a.csv#x/1", "/srv/a.csv#x/2"], ["a.csv#x/1", "a.csv#x/2"]),
+        (["/srv/a.md", "https://example.org/b"], ["a.md", "https://example.org/b"]),
+        (["docs/a.md", "docs/b.md"], ["docs/a.md", "docs/b.md"]),
+        (["C:/docs/a.md", "C:/docs/b.md"], ["a.md", "b.md"]),
+        (["C:/docs/a.md", "D:/docs/b.md"], ["C:/docs/a.md", "D:/docs/b.md"]),
+        (["file:///srv/a.md", "file:///srv/b.md"], ["a.md", "b.md"]),
+    ],
+)
+def test_paths_are_shown_from_the_folder_that_they_share(uris: list[str], shown: list[str]) -> None:
+    sources = [document(uri, 2) for uri in uris]
+    hits = [hit(item, 0, len(item.text), score=-n) for n, item in enumerate(sources)]
+    packed = context(*sources, hits=hits)
+    assert re.findall(r"^\[\d\] (.+)$", packed.text, re.M) == shown
+    assert [cited.uri for cited in packed.citations] == uris
 
 
 def test_a_passage_shows_its_source_and_its_quote_verbatim() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import get_args
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from pgrecall.context import Passage, pack, spans
 from pgrecall.tokens import Tokenizer, open_tokenizer
-from pgrecall.types import Document, Hit
+from pgrecall.types import Document, Hit, Order
 
 
 class CharacterTokenizer:
@@ -48,6 +49,7 @@ TOKENIZERS: list[Tokenizer] = [
     CharacterTokenizer(),
     SeamTokenizer(),
     open_tokenizer("cl100k_base"),
+    open_tokenizer("gpt-4o"),
 ]
 
 texts = st.lists(
@@ -73,8 +75,9 @@ texts = st.lists(
 
 @st.composite
 def found(draw: st.DrawFn) -> tuple[list[Document], list[Hit]]:
+    folder = draw(st.sampled_from(["", "/srv/handbook/"]))
     documents = [
-        Document(uri=f"{n}.md", text=text, pages=draw(st.sampled_from([(), (0, 5, 40)])))
+        Document(uri=f"{folder}{n}.md", text=text, pages=draw(st.sampled_from([(), (0, 5, 40)])))
         for n, text in enumerate(draw(st.lists(texts, min_size=1, max_size=5)))
     ]
     hits = [draw(chunk(document)) for document in documents for _ in range(draw(st.integers(0, 3)))]
@@ -103,9 +106,18 @@ def chunk(draw: st.DrawFn, document: Document) -> Hit:
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: tokenizer.name)
-@given(found=found(), max_tokens=st.integers(1, 500), max_gap=st.sampled_from([0, 30]))
+@given(
+    found=found(),
+    max_tokens=st.integers(1, 500),
+    max_gap=st.sampled_from([0, 30]),
+    order=st.sampled_from(get_args(Order)),
+)
 def test_laws(
-    tokenizer: Tokenizer, found: tuple[list[Document], list[Hit]], max_tokens: int, max_gap: int
+    tokenizer: Tokenizer,
+    found: tuple[list[Document], list[Hit]],
+    max_tokens: int,
+    max_gap: int,
+    order: Order,
 ) -> None:
     documents, hits = found
     source = {document.uri: document for document in documents}
@@ -117,7 +129,7 @@ def test_laws(
         )
         for span in spans(hits, max_gap=max_gap)
     ]
-    context = pack(passages, max_tokens=max_tokens, tokenizer=tokenizer, min_tokens=10)
+    context = pack(passages, max_tokens=max_tokens, tokenizer=tokenizer, min_tokens=10, order=order)
 
     assert context.tokens == tokenizer.count(context.text) <= max_tokens
     assert [c.number for c in context.citations] == list(range(1, len(context.citations) + 1))
@@ -135,10 +147,12 @@ def test_laws(
     for before, after in pairwise(context.citations):
         assert before.uri != after.uri or before.end <= after.start
     blocks = [c.uri for c in context.citations]
-    order = list(dict.fromkeys(blocks))
-    assert blocks == sorted(blocks, key=order.index)
-    best = [max(c.score for c in context.citations if c.uri == uri) for uri in order]
-    assert best == sorted(best, reverse=True)
+    uris = list(dict.fromkeys(blocks))
+    assert blocks == sorted(blocks, key=uris.index)
+    best = [max(c.score for c in context.citations if c.uri == uri) for uri in uris]
+    assert best == sorted(best, reverse=order == "best_first")
+    answer = " ".join(f"“{c.quote}” [{c.number}]" for c in context.citations if "“" not in c.quote)
+    assert context.verify(answer).ok, context.verify(answer).problems
 
 
 @given(found=found())

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from pgrecall.types import Mode, Order
+
 if TYPE_CHECKING:
     from pgrecall.database import Database
+
+Question = Annotated[str, typer.Argument(help="What you want to know.", show_default=False)]
+ModeOption = Annotated[
+    str, typer.Option("--mode", "-m", help=f"One of: {', '.join(get_args(Mode))}.")
+]
+OrderOption = Annotated[
+    str, typer.Option("--order", help=f"Of the documents: {' or '.join(get_args(Order))}.")
+]
 
 Url = Annotated[
     str | None,
@@ -44,6 +54,14 @@ def open_database(url: str | None) -> Database:
     from pgrecall.database import connect
 
     return connect(url)
+
+
+def one_of(choices: Any, option: str, given: str) -> Any:
+    """The value of an option that is one of a Literal's; ends the command with code 2 if it is not."""
+    named = get_args(choices)
+    if given not in named:
+        raise typer.BadParameter(f"{option} is one of {', '.join(named)}, not {given!r}.")
+    return given
 
 
 def parsed(where: str | None) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ def out() -> Console:
     """Standard output."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 @cache
@@ -31,7 +31,7 @@ def err() -> Console:
     """Standard error."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def complain(message: str) -> None:
@@ -42,6 +42,12 @@ def complain(message: str) -> None:
 def remark(message: str) -> None:
     """Something that is not a result."""
     err().print(escape(message), style="dim")
+
+
+def write(text: str) -> None:
+    """A result as it stands, at once: no markup, no tabs made blanks."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def print_json(value: Mapping[str, Any]) -> None:

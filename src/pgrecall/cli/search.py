@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
@@ -20,14 +20,21 @@ from pgrecall.cli.candidates import (
     Rerank,
     refinement,
 )
-from pgrecall.cli.options import AsJson, Collection, Tenant, Url, Where, open_database, parsed
-from pgrecall.cli.output import as_json, err, out, print_hit, print_json, remark
-from pgrecall.types import Mode
-
-Question = Annotated[str, typer.Argument(help="What you want to know.", show_default=False)]
-ModeOption = Annotated[
-    str, typer.Option("--mode", "-m", help=f"One of: {', '.join(get_args(Mode))}.")
-]
+from pgrecall.cli.options import (
+    AsJson,
+    Collection,
+    ModeOption,
+    OrderOption,
+    Question,
+    Tenant,
+    Url,
+    Where,
+    one_of,
+    open_database,
+    parsed,
+)
+from pgrecall.cli.output import as_json, err, print_hit, print_json, remark, write
+from pgrecall.types import Mode, Order
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +70,7 @@ def search(
         hits = db.collection(collection).search(
             [question, *(also or [])],
             k=k,
-            mode=_mode(mode),
+            mode=one_of(Mode, "--mode", mode),
             where=parsed(where),
             tenant_id=tenant,
             exact=exact,
@@ -95,9 +102,10 @@ def context(
     question: Question,
     collection: Collection = "default",
     max_tokens: Annotated[int, typer.Option(help="Longest context.")] = 3000,
-    tokenizer: Annotated[str, typer.Option(help="That of the model that will read it.")] = (
-        "cl100k_base"
-    ),
+    tokenizer: Annotated[
+        str, typer.Option(help="The model that will read it, e.g. gpt-4o, or an encoding.")
+    ] = "cl100k_base",
+    order: OrderOption = "best_first",
     mode: ModeOption = "hybrid",
     where: Where = None,
     tenant: Tenant = None,
@@ -121,7 +129,8 @@ def context(
             [question, *(also or [])],
             max_tokens=max_tokens,
             tokenizer=tokenizer,
-            mode=_mode(mode),
+            order=one_of(Order, "--order", order),
+            mode=one_of(Mode, "--mode", mode),
             where=parsed(where),
             tenant_id=tenant,
             **refinement(
@@ -142,13 +151,5 @@ def context(
     if as_json_:
         print_json(as_json(packed))
         return
-    out().print(packed.text, markup=False)
+    write(f"{packed.text}\n")
     err().print(f"{packed.tokens} tokens, {len(packed.citations)} passages", style="dim")
-
-
-def _mode(given: str) -> Mode:
-    for mode in get_args(Mode):
-        if mode == given:
-            chosen: Mode = mode
-            return chosen
-    raise typer.BadParameter(f"--mode is one of {', '.join(get_args(Mode))}, not {given!r}.")

@@ -7,13 +7,21 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from pgrecall.context.passages import Passage, overlapping
-from pgrecall.context.render import FENCE, SEPARATOR, Context, block, render
+from pgrecall.context.render import (
+    FENCE,
+    SEPARATOR,
+    Context,
+    Layout,
+    block,
+    render,
+    shared_folder,
+)
 from pgrecall.errors import InvalidArgument
 from pgrecall.tokens import Tokenizer
-from pgrecall.types import Citation, Hit
+from pgrecall.types import Citation, Hit, Order
 
 #: Tokens below which a shortened passage is not worth its header: one or two sentences.
 MIN_TOKENS = 32
@@ -32,24 +40,31 @@ def pack(
     max_tokens: int,
     tokenizer: Tokenizer,
     min_tokens: int = MIN_TOKENS,
+    order: Order = "best_first",
 ) -> Context:
     """Show as much of the best hits as max_tokens tokens hold.
 
     The best hits are placed first. One that does not fit whole is shortened at the border of a
     sentence (of a line or a word where there is none) if at least min_tokens of it remain, else
     left out in favour of smaller ones. A budget too small for anything gives an empty context.
+    The best document stands first in the text, or last; each is in its own order.
 
     Raises:
-        InvalidArgument: max_tokens is not positive, a passage is not ``current``, or two overlap.
+        InvalidArgument: max_tokens is not positive, there is no such order, a passage is not
+            ``current``, or two overlap.
     """
     if max_tokens <= 0:
         raise InvalidArgument(f"max_tokens must be at least 1, not {max_tokens}.")
-    sheets = [_Sheet(passage, tokenizer) for passage in passages]
+    if order not in get_args(Order):
+        raise InvalidArgument(f"order is one of {', '.join(get_args(Order))}, not {order!r}.")
+    given = list(passages)
+    layout = Layout(order=order, folder=shared_folder(passage.span.uri for passage in given))
+    sheets = [_Sheet(passage, tokenizer, layout) for passage in given]
     if overlapping(sheet.passage.span for sheet in sheets):
         raise InvalidArgument("Passages overlap; merge the hits with spans() first.")
     limit = max_tokens
     while limit > 0:
-        text, citations = render(_select(sheets, limit, min_tokens))
+        text, citations = render(_select(sheets, limit, min_tokens), layout)
         tokens = tokenizer.count(text)
         if tokens <= max_tokens:
             return Context(text=text, citations=citations, tokens=tokens)
@@ -71,13 +86,14 @@ class _Window(NamedTuple):
 class _Sheet:
     """One passage and, from one pass of the tokenizer, the size of any stretch of it."""
 
-    def __init__(self, passage: Passage, tokenizer: Tokenizer) -> None:
+    def __init__(self, passage: Passage, tokenizer: Tokenizer, layout: Layout) -> None:
         if not passage.current:
             raise InvalidArgument(
                 f"The text of {passage.span.uri} is not the one that was searched; search again."
             )
         self.passage = passage
         self._tokenizer = tokenizer
+        self._layout = layout
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -89,7 +105,7 @@ class _Sheet:
         """Tokens of what stands around the quote."""
         span = self.passage.span
         around = replace(self.cite(_Window(0, len(self.passage.text)), span.score), quote="")
-        return self._tokenizer.count(block(around, FENCE) + SEPARATOR)
+        return self._tokenizer.count(block(around, FENCE, self._layout) + SEPARATOR)
 
     def tokens(self, window: _Window) -> int:
         return bisect_left(self._starts, window.end) - bisect_left(self._starts, window.start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TypeVar
 from uuid import UUID
 
@@ -97,6 +97,11 @@ def best_document_first(parts: Iterable[_Part]) -> list[_Part]:
     for part in found:
         best[_document(part)] = max(part.score, best.get(_document(part), part.score))
     return sorted(found, key=lambda part: (-best[_document(part)], _place(part)))
+
+
+def documents(parts: Iterable[_Part]) -> list[list[_Part]]:
+    """The parts of each document, as they stand side by side."""
+    return [list(group) for _, group in groupby(parts, key=_document)]
 
 
 def overlapping(spans: Iterable[Span]) -> bool:
