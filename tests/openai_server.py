@@ -1,11 +1,12 @@
-"""A local server that speaks the OpenAI embeddings protocol and fails as it is told to.
+"""A local server that speaks OpenAI's protocols of embeddings and of chat, and fails as it is told to.
 
     with OpenAIServer() as server:
         server.faults += [Fault(status=429, headers={"Retry-After": "1"}), None, Fault(cut=True)]
         embedder = open_embedder("openai:text-embedding-3-small", base_url=server.url)
 
 Each request takes the next fault from the list; with None, or when the list is used up, it is
-answered. The vector of a text depends on nothing but the text, the model and the dimensions.
+answered. The vector of a text depends on nothing but the text, the model and the dimensions. A chat is
+answered with ``server.answer``, streamed in pieces of a few characters.
 """
 
 from __future__ import annotations
@@ -47,10 +48,18 @@ class Fault:
     content_type: str = "text/html"
     #: Seconds before anything is answered.
     delay: float = 0.0
+    #: Seconds in the middle of the answer.
+    pause: float = 0.0
     #: The connection ends in the middle of the answer.
     cut: bool = False
     #: Changes the data of an otherwise good answer.
     spoil: Callable[[Data], Data] | None = None
+    #: Chat: why the model stops; None for a stream that just ends.
+    finish: str | None = "stop"
+    #: Chat: what the model says instead of an answer.
+    refusal: str | None = None
+    #: Chat: what comes in the stream after the answer.
+    event: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +83,7 @@ class OpenAIServer:
     def __init__(self) -> None:
         self.faults: list[Fault | None] = []
         self.requests: list[Request] = []
+        self.answer = "The passages do not say."
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
@@ -132,12 +142,14 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: dict[str, Any], fault: Fault) -> None:
             time.sleep(fault.delay)
-            if self.path != "/v1/embeddings":
+            if self.path not in ("/v1/embeddings", "/v1/chat/completions"):
                 self._send(Fault(status=404), _error(f"no {self.path} here"))
             elif fault.body is not None:
                 self._send(fault, fault.body, fault.content_type)
             elif fault.status != 200:
                 self._send(fault, json.dumps({"error": dict(fault.error)}))
+            elif self.path == "/v1/chat/completions":
+                self._send(fault, _stream(server.answer, fault), "text/event-stream")
             elif len(body["input"]) > MAX_INPUTS:
                 self._send(Fault(status=400), _error("too many inputs"))
             else:
@@ -152,13 +164,37 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             for name, value in fault.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(payload[: len(payload) // 2] if fault.cut else payload)
+            half = len(payload) // 2
+            self.wfile.write(payload[:half])
+            time.sleep(fault.pause)
+            self.wfile.write(b"" if fault.cut else payload[half:])
             self.close_connection = self.close_connection or fault.cut
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep the output of the tests clean."""
 
     return Handler
+
+
+def _stream(answer: str, fault: Fault) -> str:
+    """The events of a chat: one that names the role, the text in pieces, the end, and the usage."""
+    text = fault.refusal or answer
+    pieces = [text[start : start + 7] for start in range(0, len(text), 7)]
+    field = "refusal" if fault.refusal else "content"
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{field: piece} for piece in pieces]
+    events = [_chunk([{"index": 0, "delta": delta, "finish_reason": None}]) for delta in deltas]
+    if fault.event is not None:
+        events.append(fault.event)
+    elif fault.finish is not None:
+        events.append(_chunk([{"index": 0, "delta": {}, "finish_reason": fault.finish}]))
+        events += [_chunk([]), "[DONE]"]
+    return "".join(f"data: {event}\n\n" for event in events)
+
+
+def _chunk(choices: list[dict[str, Any]]) -> str:
+    told = {"id": "chat-1", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+    return json.dumps({**told, "choices": choices})
 
 
 def _error(message: str) -> str:

@@ -15,9 +15,10 @@ import typing
 from pgrecall.errors import PgrecallError
 
 if typing.TYPE_CHECKING:
+    from pgrecall.answer import Answer, AsyncAnswer, LanguageModel
     from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import AsyncCollection, Collection
-    from pgrecall.context import Context
+    from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
     from pgrecall.load import LoadOptions
@@ -27,9 +28,10 @@ if typing.TYPE_CHECKING:
 else:
     # Imported at first use (PEP 562): the command line starts before it knows what it needs.
     _NAMES = {
+        "answer": ("Answer", "AsyncAnswer", "LanguageModel"),
         "chunking": ("ChunkConfig",),
         "collection": ("AsyncCollection", "Collection"),
-        "context": ("Context",),
+        "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
         "load": ("LoadOptions",),
@@ -54,6 +56,8 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
+    "AsyncAnswer",
     "AsyncCollection",
     "AsyncDatabase",
     "AsyncEmbedder",
@@ -71,12 +75,14 @@ __all__ = [
     "Hit",
     "Hits",
     "IngestReport",
+    "LanguageModel",
     "LoadOptions",
     "MaxSim",
     "PgrecallError",
     "Recency",
     "Reranker",
     "TokenEncoder",
+    "Verification",
     "connect",
     "connect_async",
     "open_embedder",

@@ -10,6 +10,7 @@ from os import PathLike
 from typing import TypedDict, Unpack, cast
 
 from pgrecall import errors, retrieve
+from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
@@ -154,6 +155,25 @@ class Collection(_Described):
         flow = self._context(question, max_tokens, tokenizer, order, options)
         return run(flow, self._session)
 
+    def ask(
+        self,
+        question: str,
+        *,
+        model: str | LanguageModel | None = None,
+        max_tokens: int = 3000,
+        order: Order = "best_first",
+        **options: Unpack[SearchOptions],
+    ) -> Answer:
+        """Let a language model answer from a context of ``max_tokens``; iterate over what it says.
+
+        ``model`` is a name or a LanguageModel; without it PGRECALL_LLM_MODEL names one. Afterwards
+        ``answer.verify()`` holds its markers and quotes against the passages. Raises LanguageModelUnset,
+        which says what to set, MissingExtra, and what ``search`` raises.
+        """
+        chosen = _model(model)
+        flow = self._context(question, max_tokens, chosen.tokenizer, order, options)
+        return Answer(run(flow, self._session), question, chosen)
+
     def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
         """The chunks of other documents most like a hit, or like a document (or its uri) as a whole."""
         return run(retrieve.similar(self._target, to, options), self._session)
@@ -218,6 +238,20 @@ class AsyncCollection(_Described):
         flow = self._context(question, max_tokens, tokenizer, order, options)
         return await run_async(flow, self._session)
 
+    async def ask(
+        self,
+        question: str,
+        *,
+        model: str | LanguageModel | None = None,
+        max_tokens: int = 3000,
+        order: Order = "best_first",
+        **options: Unpack[SearchOptions],
+    ) -> AsyncAnswer:
+        """As ``Collection.ask``."""
+        chosen = _model(model)
+        flow = self._context(question, max_tokens, chosen.tokenizer, order, options)
+        return AsyncAnswer(await run_async(flow, self._session), question, chosen)
+
     async def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
         """As ``Collection.similar``."""
         return await run_async(retrieve.similar(self._target, to, options), self._session)
@@ -241,6 +275,10 @@ class AsyncCollection(_Described):
     async def optimize(self) -> None:
         """As ``Collection.optimize``."""
         await run_async(self._optimize(), self._session)
+
+
+def _model(given: str | LanguageModel | None) -> LanguageModel:
+    return given if isinstance(given, LanguageModel) else language_model(given)
 
 
 def _listed(sources: SourceArgument) -> Iterable[StrPath | Document]:

@@ -17,6 +17,8 @@
      ├── EmbeddingError                    a provider failed, or answered nonsense
      │    └── CredentialsMissing           no API key
      ├── RerankingError                    a reranker failed; a search goes on without it
+     ├── LanguageModelError                a model failed, refused, or broke off
+     │    └── LanguageModelUnset           no model is named, or there is no key for it
      └── UnreadableSource                  a file or stream that cannot be loaded
 
 One class per remedy. A class's docstring is its default message: one sentence that says what to do next.
@@ -98,6 +100,15 @@ class CredentialsMissing(EmbeddingError):
 
 class RerankingError(PgrecallError):
     """The reranker failed."""
+
+
+class LanguageModelError(PgrecallError):
+    """The language model failed."""
+
+
+class LanguageModelUnset(LanguageModelError):
+    """No language model is set: set PGRECALL_LLM_MODEL (e.g. gpt-4o-mini) and OPENAI_API_KEY, or for a server
+    of your own PGRECALL_LLM_MODEL and PGRECALL_LLM_BASE_URL (e.g. http://localhost:11434/v1)."""
 
 
 class UnreadableSource(PgrecallError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -23,3 +23,13 @@ class Settings(BaseSettings):
     embedder: str = "static"
     #: PGRECALL_POOL_SIZE: connections that one process opens at most.
     pool_size: int = Field(default=8, ge=2)
+    #: PGRECALL_LLM_MODEL: the language model that answers questions.
+    llm_model: str | None = None
+    #: PGRECALL_LLM_BASE_URL, else OPENAI_BASE_URL: where it is served. None: by OpenAI.
+    llm_base_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("PGRECALL_LLM_BASE_URL", "OPENAI_BASE_URL")
+    )
+    #: PGRECALL_LLM_API_KEY, else OPENAI_API_KEY.
+    llm_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("PGRECALL_LLM_API_KEY", "OPENAI_API_KEY")
+    )

@@ -212,7 +212,7 @@ def test_a_database_without_tables_says_what_to_run(cli: Cli, empty_database_url
 def test_version_and_help(process: Cli, cli: Cli) -> None:
     assert process("--version").stdout.strip() == pgrecall.__version__
     usage = cli("--help").stdout
-    for name in ("ingest", "search", "context", "collections", "status", "delete", "db"):
+    for name in ("ingest", "search", "context", "ask", "collections", "status", "delete", "db"):
         assert f" {name} " in usage
         assert f"pgrecall {name} " in cli(name, "--help").stdout
 

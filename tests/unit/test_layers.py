@@ -18,7 +18,7 @@ FLOORS: list[set[str]] = [
     {"__init__"},
     {"database"},
     {"collection"},
-    {"worker", "evaluate"},
+    {"worker", "evaluate", "answer"},
     {"ingest", "retrieve"},
     {"candidates"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from pgrecall.cli import collections, db, ingest, search
+from pgrecall.cli import ask, collections, db, ingest, search
 from pgrecall.cli.output import complain
 from pgrecall.errors import PgrecallError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 ingest.register(app)
 search.register(app)
+ask.register(app)
 collections.register(app)
 app.add_typer(db.app, name="db")
 
