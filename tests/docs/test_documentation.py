@@ -56,10 +56,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def environment(documented_url: str) -> dict[str, str]:
+def environment(documented_url: str, answering_url: str) -> dict[str, str]:
     scripts = str(Path(sys.executable).parent)
     path = os.pathsep.join([scripts, os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "PGRECALL_DATABASE_URL": documented_url}
+    return {
+        **os.environ,
+        "PATH": path,
+        "PGRECALL_DATABASE_URL": documented_url,
+        "PGRECALL_LLM_BASE_URL": answering_url,
+    }
 
 
 @pytest.mark.parametrize("block", [b for b in blocks("bash") if not b.mark], ids=str)
