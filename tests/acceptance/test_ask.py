@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +112,21 @@ def test_an_answer_that_is_cut_is_printed_as_far_as_it_came(ask: Cli, server: Op
     assert "The connection to 127.0.0.1" in done.stderr
     server.faults = [Fault(cut=True)]
     assert ask("--json").stdout == ""
+
+
+def test_ctrl_c_leaves_what_came(
+    ask: Cli, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        if text.strip():
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("pgrecall.cli.ask.write", write)
+    done = ask()
+    assert (done.returncode, done.stderr) == (130, "error: Stopped.\n")
+    assert done.stdout.endswith("\n")
+    assert server.answer.startswith(done.stdout.strip())
 
 
 def test_without_a_model_it_says_what_to_set(ask: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

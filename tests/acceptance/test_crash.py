@@ -14,6 +14,9 @@ import pytest
 from tests.acceptance.conftest import Cli, assert_whole, command, lines
 
 DOCUMENTS = 80
+STOPPED = (
+    b"error: Stopped. What was written is whole; the same command goes on where this one stopped.\n"
+)
 
 
 @pytest.fixture
@@ -31,12 +34,12 @@ def tree(tmp_path: Path) -> Path:
     return folder
 
 
-def start(url: str, tree: Path) -> subprocess.Popen[bytes]:
+def start(url: str, tree: Path, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command("ingest", tree, "--quiet"),
         env={**os.environ, "PGRECALL_DATABASE_URL": url},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
     )
 
 
@@ -59,10 +62,12 @@ def wait_for(url: str, count: int, process: subprocess.Popen[bytes]) -> None:
 def test_an_interrupted_run_leaves_whole_documents(
     cli: Cli, tree: Path, database_url: str, way: signal.Signals
 ) -> None:
-    process = start(database_url, tree)
+    process = start(database_url, tree, stderr=subprocess.PIPE)
     wait_for(database_url, 10, process)
     process.send_signal(way)
-    assert process.wait(30) == (130 if way is signal.SIGINT else -signal.SIGKILL)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == (130 if way is signal.SIGINT else -signal.SIGKILL)
+    assert said == (STOPPED if way is signal.SIGINT else b"")
     survived = assert_whole(database_url)
     assert 10 <= survived < DOCUMENTS
     (report,) = lines(cli("ingest", tree, "--json"))

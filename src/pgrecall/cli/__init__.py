@@ -8,15 +8,31 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from pgrecall.cli import ask, collections, db, ingest, search
 from pgrecall.cli.output import complain
 from pgrecall.errors import PgrecallError
 
+
+class _Commands(TyperGroup):
+    """The root of all commands."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Say that a command was stopped: typer itself ends without a word, or with another code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            complain(" ".join(["Stopped.", *map(str, stop.args)]))
+            raise typer.Exit(130) from stop
+
+
 app = typer.Typer(
     name="pgrecall",
+    cls=_Commands,
     help="Documents in, evidence out, and Postgres is the only moving part.",
     no_args_is_help=True,
     add_completion=False,
@@ -54,11 +70,6 @@ def main() -> None:
     except PgrecallError as exc:
         complain(str(exc))
         sys.exit(1)
-    except KeyboardInterrupt:
-        complain(
-            "Stopped. What was written is whole; the same command goes on where this one stopped."
-        )
-        sys.exit(130)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; Python must not flush into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

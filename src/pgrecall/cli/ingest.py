@@ -89,7 +89,8 @@ def ingest(
         target = db.create_collection(
             collection, embedder=embedder, chunking=chunking, exist_ok=True
         )
-        with _progress(sources, options, shown=err().is_terminal and not quiet) as progress:
+        shown = err().is_terminal and not quiet
+        with _resumable(), _progress(sources, options, shown=shown) as progress:
             report = target.ingest(sources, options=options, progress=progress)
     if as_json_:
         print_json(as_json(report))
@@ -128,6 +129,16 @@ def _pairs(given: list[str]) -> dict[str, str]:
             raise typer.BadParameter(f"--metadata takes KEY=VALUE, not {item!r}.")
         pairs[key] = value
     return pairs
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Gives Ctrl-C the words for somebody who fears for their documents."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.args = ("What was written is whole; the same command goes on where this one stopped.",)
+        raise
 
 
 @contextmanager
