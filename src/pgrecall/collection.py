@@ -17,7 +17,8 @@ from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
-from pgrecall.store import collections, documents, indexes, status
+from pgrecall.store import collections, documents, indexes, recall, status
+from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
 from pgrecall.types import Document, Hit, Hits, IngestReport, Order
@@ -95,6 +96,9 @@ class _Described:
             if value is not None and not 0 <= value <= 1:
                 raise errors.InvalidArgument(f"{name} lies between 0 and 1, not at {value!r}.")
         self._target.switch((yield from collections.configure(self._target.generation, changes)))
+
+    def _measure_recall(self, questions: int) -> Flow[RecallReport]:
+        return recall.measure(self._target.generation, questions=questions)
 
     def _index_metadata(self, key: str, type: str) -> Flow[None]:
         return indexes.index_metadata(self._target.generation, key, type)
@@ -185,6 +189,13 @@ class Collection(_Described):
         """
         run(self._index_metadata(key, type), self._session)
 
+    def measure_recall(self, *, questions: int = 100) -> RecallReport:
+        """Measure how much of the truth the vector index finds, and keep it for later searches.
+
+        Raises InvalidArgument where every search is exact anyway.
+        """
+        return run(self._measure_recall(questions), self._session)
+
     def configure(self, **changes: Unpack[Defaults]) -> None:
         """Set what searches do unless they say otherwise; None goes back to the built-in default."""
         run(self._configure(changes), self._session)
@@ -259,6 +270,10 @@ class AsyncCollection(_Described):
     async def index_metadata(self, key: str, *, type: str) -> None:
         """As ``Collection.index_metadata``."""
         await run_async(self._index_metadata(key, type), self._session)
+
+    async def measure_recall(self, *, questions: int = 100) -> RecallReport:
+        """As ``Collection.measure_recall``."""
+        return await run_async(self._measure_recall(questions), self._session)
 
     async def configure(self, **changes: Unpack[Defaults]) -> None:
         """As ``Collection.configure``."""

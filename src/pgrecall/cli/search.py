@@ -1,7 +1,8 @@
-"""``pgrecall search`` and ``pgrecall context``."""
+"""``pgrecall search``, ``similar`` and ``context``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -34,12 +35,13 @@ from pgrecall.cli.options import (
     parsed,
 )
 from pgrecall.cli.output import as_json, err, print_hit, print_json, remark, write
-from pgrecall.types import Mode, Order
+from pgrecall.types import Hit, Mode, Order, Stage
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(search)
+    app.command()(similar)
     app.command()(context)
 
 
@@ -50,7 +52,15 @@ def search(
     mode: ModeOption = "hybrid",
     where: Where = None,
     tenant: Tenant = None,
+    uri_prefix: Annotated[
+        str | None, typer.Option("--prefix", help="Only uris that start so.", show_default=False)
+    ] = None,
     exact: Annotated[bool, typer.Option(help="Exact vector search, without the index.")] = False,
+    recall: Annotated[
+        float | None,
+        typer.Option(help="Share of the nearest rows to find, 0 to 1.", show_default=False),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how the search ran.")] = False,
     min_similarity: MinSimilarity = None,
     rerank: Rerank = None,
     recent: Recent = None,
@@ -73,7 +83,10 @@ def search(
             mode=one_of(Mode, "--mode", mode),
             where=parsed(where),
             tenant_id=tenant,
+            uri_prefix=uri_prefix,
             exact=exact,
+            recall=recall,
+            explain=explain,
             **refinement(
                 min_similarity=min_similarity,
                 rerank=rerank,
@@ -87,14 +100,43 @@ def search(
                 candidates=candidates,
             ),
         )
+    _print(hits, as_json_)
+    for note in [*hits.notes, *map(_explained, hits.explanation)]:
+        remark(note)
+
+
+def _explained(stage: Stage) -> str:
+    breadth = f", ef_search {stage.ef_search}" if stage.ef_search else ""
+    indexes = ", ".join(stage.indexes) or "no index"
+    return (
+        f"{stage.arm}: {stage.strategy}{breadth}, {stage.matching:,} rows match, {indexes}; "
+        f"{stage.planning_ms:.1f} ms planning, {stage.execution_ms:.1f} ms running"
+    )
+
+
+def similar(
+    uri: Annotated[str, typer.Argument(help="A document's uri.", show_default=False)],
+    collection: Collection = "default",
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
+    where: Where = None,
+    tenant: Tenant = None,
+    as_json_: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Find the passages of other documents that are most like a document."""
+    with open_database(url) as db:
+        hits = db.collection(collection).similar(uri, k=k, where=parsed(where), tenant_id=tenant)
+    _print(hits, as_json_)
+
+
+def _print(hits: Iterable[Hit], as_json_: bool) -> None:
+    number = 0
     for number, hit in enumerate(hits, start=1):
         if as_json_:
             print_json(as_json(hit))
         else:
             print_hit(number, hit)
-    for note in hits.notes:
-        remark(note)
-    if not hits:
+    if not number:
         remark("Nothing found.")
 
 

@@ -1,0 +1,37 @@
+"""``pgrecall eval``: how good the searches are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgrecall.cli.options import AsJson, Collection, Url, open_database
+from pgrecall.cli.output import as_json, complain, out, print_json, remark
+
+app = typer.Typer(name="eval", help="How good searches are, in figures.", no_args_is_help=True)
+
+
+@app.command()
+def recall(
+    collection: Collection = "default",
+    questions: Annotated[int, typer.Option(help="How many questions to measure with.")] = 100,
+    as_json_: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Measure how much of the truth the vector index finds, and keep it for the searches to come."""
+    with open_database(url) as db:
+        report = db.collection(collection).measure_recall(questions=questions)
+    if as_json_:
+        print_json(as_json(report))
+    else:
+        for step, reached in report.curve.items():
+            mark = "  <- searches take this" if step == report.ef_search else ""
+            out().print(f"ef_search {step:5}  recall@10 {reached:.3f}{mark}", markup=False)
+    if report.drifted:
+        complain("The index finds clearly less than when it was measured last; see above.")
+    if report.ef_search is None:
+        remark(
+            f"No step reaches {report.target}; searches take the largest. REINDEX with a larger "
+            "ef_construction, or promise less: configure(recall=...)."
+        )
