@@ -44,6 +44,9 @@ class Document:
     mime_type: str = "text/plain"
     #: ``None``: taken from the uri's suffix and the mime type.
     markup: Markup | None = None
+    #: The text search configuration of Postgres that splits it into words, such as "german".
+    #: ``None``: the collection's.
+    language: str | None = None
     #: Offset at which each page starts; page n (from 1) starts at ``pages[n - 1]``. Empty: no pages.
     pages: tuple[int, ...] = ()
     #: What loading had to change, for the report, e.g. "removed 2 NUL characters".

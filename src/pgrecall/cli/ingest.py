@@ -67,6 +67,10 @@ def ingest(
     encoding: Annotated[
         str | None, typer.Option(show_default=False, help="Of text files; found out without it.")
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Of the documents, e.g. german; else what they say."),
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -83,6 +87,7 @@ def ingest(
         metadata=_pairs(metadata or []),
         tenant_id=tenant or "",
         encoding=encoding,
+        language=language,
     )
     chunking = _chunking(max_tokens, overlap_tokens)
     with open_database(url) as db:

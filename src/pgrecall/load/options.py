@@ -30,6 +30,9 @@ class LoadOptions:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     #: Encoding of text files. None: found out for each file.
     encoding: str | None = None
+    #: The text search configuration of the documents, such as "german". None: what a document says
+    #: (HTML's ``lang``, ``lang`` in front matter), else the collection's.
+    language: str | None = None
     #: Longest file that is read, in bytes; for files of rows, which are streamed, the longest row.
     max_bytes: int = 256 * 2**20
     #: Follow symbolic links found inside folders; a link that was named is always followed.

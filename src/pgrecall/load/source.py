@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from pgrecall.errors import UnreadableSource
+from pgrecall.load.languages import configuration
 from pgrecall.load.options import LoadOptions
 from pgrecall.types import Document, Markup
 
@@ -80,6 +81,7 @@ class OpenFile:
         pages: tuple[int, ...] = (),
     ) -> Document:
         """A document made of the whole file."""
+        said = (metadata or {}).get("lang")
         return Document(
             uri=self.uri,
             text=text,
@@ -88,6 +90,7 @@ class OpenFile:
             tenant_id=self.options.tenant_id,
             mime_type=self.mime_type,
             markup=markup,
+            language=self.options.language or configuration(said),
             pages=pages,
             notes=tuple(self.notes),
         )

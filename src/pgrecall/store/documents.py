@@ -54,7 +54,7 @@ def document_id(collection: str, document: Document) -> UUID:
 
 def document_hash(document: Document, markup: Markup) -> bytes:
     """SHA-256 over all of a document that reaches the database."""
-    fields = [document.uri, document.title, document.mime_type, markup]
+    fields = [document.uri, document.title, document.mime_type, markup, document.language]
     rest = json.dumps([*fields, document.pages, document.metadata], sort_keys=True)
     return hashlib.sha256(f"{rest}\n{document.text}".encode("utf-8", "replace")).digest()
 
@@ -131,6 +131,7 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     )
     if not here:
         raise CollectionNotFound("The collection was dropped meanwhile.")
+    yield from _know_languages(generation, {p.document.language for p in batch})
     versions = yield from fetch(UPSERT, _columns(generation, batch))
     # What is new has no chunks to make room.
     replaced = [(tenant, identity) for tenant, identity, version in versions if version > 1]
@@ -147,6 +148,20 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
             ],
         )
     yield from copy_rows(COPY, COPY_TYPES, _rows(generation, batch))
+
+
+def _know_languages(generation: Generation, languages: set[str | None]) -> Flow[None]:
+    """Questions are read in every language that a document of the generation is in."""
+    others = sorted(filter(None, languages - {None, generation.language}))
+    if others:
+        yield from fetch(
+            """
+            UPDATE pgrecall.generations
+               SET languages = ARRAY(SELECT DISTINCT unnest(languages || %s::text[]))
+             WHERE generation_id = %s AND NOT languages @> %s::text[]
+            """,
+            [others, generation.generation_id, others],
+        )
 
 
 UPSERT = """
@@ -197,7 +212,7 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
         [d.title for d in documents],
         [d.mime_type for d in documents],
         [p.markup for p in batch],
-        [generation.language for _ in documents],
+        [d.language or generation.language for d in documents],
         [p.content_hash for p in batch],
         [d.text for d in documents],
         ["{" + ",".join(map(str, d.pages)) + "}" for d in documents],
@@ -228,7 +243,7 @@ def _rows(generation: Generation, batch: Sequence[Prepared]) -> Iterator[tuple[o
                 chunk.header,
                 chunk.content,
                 key,
-                generation.language,
+                document.language or generation.language,
                 metadata,
                 vector,
             )

@@ -16,8 +16,14 @@ from pgrecall.store.session import fetch, transaction
 DEFINITIONS = {
     "tsv": "USING gin (tsv)",
     "metadata": "USING gin (metadata jsonb_path_ops)",
-    "embedding": "USING hnsw ((embedding::halfvec({dimensions})) {operator_class})",
+    "embedding": (
+        "USING hnsw ((embedding::halfvec({dimensions})) {operator_class})"
+        " WITH (ef_construction = {ef_construction})"
+    ),
 }
+#: Rows from which a graph is built with more care. The larger it is, the less a scan of it finds: on 20,000
+#: rows pgvector's default reaches a recall of 0.98 at ef_search 100, on 1,000,000 at 400.
+MANY_ROWS = 50_000
 #: Bytes of a graph's node while it is built, without the vector: 128 for the element, 16 for each of
 #: 2 m = 32 neighbours, a few for upper layers (pgvector, hnsw.h), and half as much again.
 GRAPH_NODE = 1024
@@ -54,8 +60,7 @@ def _build(generation: Generation, name: str) -> Flow[None]:
     yield from fetch(
         "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index'), %s)", [generation.generation_id]
     )
-    if name == "embedding":
-        yield from _bound_memory(generation)
+    rows = (yield from _bound_memory(generation)) if name == "embedding" else 0
     index = sql.Identifier(f"{generation.table}_{name}")
     yield from fetch(
         sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {partition} ").format(
@@ -64,6 +69,7 @@ def _build(generation: Generation, name: str) -> Flow[None]:
         + sql.SQL(DEFINITIONS[name]).format(
             dimensions=sql.Literal(generation.dimensions),
             operator_class=sql.Identifier(f"halfvec_{generation.metric}_ops"),
+            ef_construction=sql.Literal(128 if rows > MANY_ROWS else 64),
         )
     )
     if name == "embedding":
@@ -75,27 +81,25 @@ def _build(generation: Generation, name: str) -> Flow[None]:
         )
 
 
-def _bound_memory(generation: Generation) -> Flow[None]:
-    """No more memory for the graph than its rows need, and no more than the server grants.
+def _bound_memory(generation: Generation) -> Flow[int]:
+    """No more memory for the graph than its rows need, and no more than the server grants; the rows.
 
     A parallel build takes all of maintenance_work_mem at its beginning, and the system clears each
     page of it. Postgres wants 32 MB for each process.
     """
     # As CREATE INDEX will: nobody adds rows after they are counted.
     yield from fetch(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(generation.partition))
+    rows = yield from fetch(sql.SQL("SELECT count(*) FROM {}").format(generation.partition))
     yield from fetch(
-        sql.SQL(
-            """
-            SELECT set_config('maintenance_work_mem', least(
-                       pg_size_bytes(current_setting('maintenance_work_mem')) / 1024,
-                       32768 * (1 + current_setting('max_parallel_maintenance_workers')::integer)
-                       + count(*) * {row} / 1024)::text, true)
-              FROM {partition}
-            """
-        ).format(
-            row=sql.Literal(GRAPH_NODE + 2 * generation.dimensions), partition=generation.partition
-        )
+        """
+        SELECT set_config('maintenance_work_mem', least(
+                   pg_size_bytes(current_setting('maintenance_work_mem')) / 1024,
+                   32768 * (1 + current_setting('max_parallel_maintenance_workers')::integer)
+                   + %s::bigint / 1024)::text, true)
+        """,
+        [rows[0][0] * (GRAPH_NODE + 2 * generation.dimensions)],
     )
+    return int(rows[0][0])
 
 
 def settle(generation: Generation, *, written: int) -> Flow[None]:

@@ -1,5 +1,15 @@
 -- The words of a question: which count how much, and which rows hold enough of them to be ranked.
 
+-- Words that must stand one after the other. Of pairs of characters, all must be there: their order in
+-- what is stored depends on where the text around them begins.
+CREATE FUNCTION pgrecall.phrase(language text, phrase text)
+RETURNS tsquery
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN $2 ~ pgrecall.unspaced()
+           THEN plainto_tsquery($1::regconfig, pgrecall.words($2))
+           ELSE phraseto_tsquery($1::regconfig, pgrecall.words($2)) END
+$$;
+
 -- A question without its exclusions, and its phrases and exclusions as one tsquery that rows must satisfy:
 -- several words "in quotation marks" must stand there word by word, and what follows a minus sign must
 -- not. In more than sixteen words, quotation marks and dashes are prose, and require nothing. A word is
@@ -10,7 +20,9 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     quoted constant text := '(^|[\s(])(-?)"([^"]*)"';
     -- Three letters at least: "tar -x" is no exclusion.
-    excluded constant text := '(^|\s)-([[:alpha:]][[:alnum:]_]{2,}[^\s"]*)';
+    excluded constant text :=
+        '(^|\s)-((?:[[:alpha:]][[:alnum:]_]{2}|' || pgrecall.unspaced() || ')[^\s"]*)';
+    several constant text := '\w\W+\w|' || pgrecall.unspaced() || '{3}';
     sign text;
     phrase text;
     one tsquery;
@@ -26,9 +38,9 @@ BEGIN
     LOOP
         SELECT string_agg(DISTINCT '(' || q::text || ')', ' | ')::tsquery INTO one
           FROM unnest(languages) AS language,
-               phraseto_tsquery(language::regconfig, pgrecall.words(phrase)) AS q
+               pgrecall.phrase(language, phrase) AS q
          WHERE pgrecall.to_tsvector(language, '', phrase) <> '';
-        CONTINUE WHEN one IS NULL OR sign = '' AND phrase !~ '\w\W+\w';
+        CONTINUE WHEN one IS NULL OR sign = '' AND phrase !~ several;
         one := CASE WHEN sign = '-' THEN !! one ELSE one END;
         required := CASE WHEN required IS NULL THEN one ELSE required && one END;
     END LOOP;

@@ -1,25 +1,39 @@
 -- How text becomes lexemes, for what is stored and for what is asked alike.
 
--- The words of a text, ready for a text search configuration.
--- Punctuation inside names becomes space, so that ERR_CONN_RESET, os.path and v1.2.3 are the words that
--- they are made of (the parser of Postgres would take some of them for hosts, files and versions, and
--- find them only whole). Scripts that write no spaces (Thai, Lao, Khmer, Burmese, Chinese, Japanese)
--- become overlapping pairs of characters: "abcd" becomes "ab cd bc".
-CREATE FUNCTION pgrecall.words(body text)
+-- A character of a script that writes no spaces: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
+CREATE FUNCTION pgrecall.unspaced()
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT '[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff'
+           '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134f]'
+$$;
+
+-- Runs of such characters as overlapping pairs: "abcd" becomes "ab cd bc". The pairs that begin at even places
+-- stand where the run stood, the others at the end.
+CREATE FUNCTION pgrecall.pairs(body text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    unspaced constant text := '[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff'
-                              '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f'
-                              '\U00020000-\U0003134f]';
-    pair constant text := '(' || unspaced || '{2})(?:' || unspaced || '(?!' || unspaced || '))?';
-    runs text;
+    one constant text := pgrecall.unspaced();
+    -- The last character of an odd run stands in the pair before it.
+    last constant text := '(?:' || one || '(?!' || one || '))?';
+    pair constant text := '(' || one || '{2})' || last;
+    runs constant text := regexp_replace(body, '(?:(?!' || one || ').)+', ' ', 'g');
 BEGIN
-    IF octet_length(body) > length(body) AND body ~ unspaced THEN
-        runs := regexp_replace(body, '(?:(?!' || unspaced || ').)+', ' ', 'g');
-        runs := regexp_replace(
-            runs, '(^| )' || unspaced || '(?:' || unspaced || '(?!' || unspaced || '))?', ' ', 'g');
-        body := regexp_replace(body, pair, ' \1 ', 'g') || ' ' || regexp_replace(runs, pair, ' \1 ', 'g');
+    RETURN regexp_replace(body, pair, ' \1 ', 'g') || ' '
+        || regexp_replace(regexp_replace(runs, '(^| )' || one || last, ' ', 'g'), pair, ' \1 ', 'g');
+END
+$$;
+
+-- The words of a text, ready for a text search configuration. Punctuation inside names becomes space, so that
+-- ERR_CONN_RESET, os.path and v1.2.3 are the words that they are made of (the parser of Postgres would take
+-- some of them for hosts, files and versions, and find them only whole).
+CREATE FUNCTION pgrecall.words(body text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    IF octet_length(body) > length(body) AND body ~ pgrecall.unspaced() THEN
+        body := pgrecall.pairs(body);
     END IF;
     -- One replace() a character is a sixth of the time that translate() takes.
     RETURN replace(replace(replace(replace(replace(replace(replace(

@@ -1,0 +1,132 @@
+"""What the words of a question find: languages, names, phrases, exclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import pgrecall
+from pgrecall import Collection, Document
+from tests.embedders import TinyEmbedder
+
+TEXTS = {
+    "reset": "The connection was reset by the peer: ERR_CONN_RESET in os.path.join, see v1.2.3.",
+    "refused": "A connection is refused when nobody listens. The reset button helps nobody.",
+    "paths": "Configuration lies in /etc/pgrecall/settings.toml on every host.",
+    "coffee": "Java is an island, and a coffee that is drunk there.",
+    "language": "Java is a programming language that runs on a virtual machine.",
+    "hyphens": "State-of-the-art retrieval since COVID-19, real-time and up-to-date.",
+    "beijing": "北京大学是中国最好的大学之一。",
+    "shanghai": "上海交通大学在上海市。",
+    "tokyo": "東京は日本の首都です。カタカナも使います。",
+    "thai": "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย",
+}
+GERMAN = "Die Häuser stehen an den Flüssen, und die Katzen schliefen."
+
+
+@pytest.fixture(scope="module")
+def docs(template_database: str, create_database: Any) -> Iterator[Collection]:
+    with create_database(template_database) as url, pgrecall.connect(url) as db:
+        docs = db.create_collection("docs", embedder=TinyEmbedder(8))
+        docs.ingest(Document(uri=uri, text=text) for uri, text in TEXTS.items())
+        docs.ingest(Document(uri="german", text=GERMAN, language="german"))
+        yield docs
+
+
+def found(docs: Collection, question: str, mode: Any = "text") -> list[str]:
+    return [hit.uri for hit in docs.search(question, mode=mode, k=20)]
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("ERR_CONN_RESET", "reset"),
+        ("err_conn_reset", "reset"),
+        ("ERR_CONN", "reset"),
+        ("ERR_CO", "reset"),
+        ("os.path.join", "reset"),
+        ("os.path", "reset"),
+        ("path", "reset"),
+        ("v1.2", "reset"),
+        ("v1.2.3", "reset"),
+        ("/etc/pgrecall/settings.toml", "paths"),
+        ("settings.toml", "paths"),
+        ("COVID-19", "hyphens"),
+        ("state-of-the-art", "hyphens"),
+        ("state of the art", "hyphens"),
+        ("北京大学", "beijing"),
+        ("上海的大学", "shanghai"),
+        ("日本の首都", "tokyo"),
+        ("カタカナ", "tokyo"),
+        ("เมืองหลวง", "thai"),
+        ("Haus am Fluss", "german"),
+        ("eine Katze", "german"),
+    ],
+)
+def test_the_first_hit(docs: Collection, question: str, expected: str) -> None:
+    assert found(docs, question)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ('"connection was reset"', {"reset"}),
+        ('"reset connection"', set()),
+        ('"programming languages" java', {"language"}),
+        ("java -coffee", {"language"}),
+        ('java -"programming language"', {"coffee"}),
+        ("java -coffee -machine", set()),
+        # One word in quotation marks is a word, and short options of commands are no exclusions.
+        ('"connection" peer', {"reset", "refused"}),
+        ("connection -t peer", {"reset", "refused"}),
+        ("大学 -上海", {"beijing"}),
+        ('"京大学是中国"', {"beijing"}),
+        ('"北京交通大学"', set()),
+    ],
+)
+def test_phrases_and_exclusions(docs: Collection, question: str, expected: set[str]) -> None:
+    assert {*found(docs, question)} == expected
+    hybrid = {*found(docs, question, "hybrid")}
+    assert hybrid >= expected
+    if '"' in question and expected != {"reset", "refused"}:
+        assert hybrid <= {*TEXTS, "german"} - ({"coffee"} if expected == {"language"} else set())
+
+
+def test_an_exclusion_holds_for_both_arms(docs: Collection) -> None:
+    everything = {*TEXTS, "german"}
+    assert {*found(docs, "java", "hybrid")} == everything
+    assert {*found(docs, "java -coffee", "hybrid")} == everything - {"coffee"}
+    assert {*found(docs, 'java "virtual machine"', "hybrid")} == {"language"}
+
+
+def test_quotation_marks_in_prose_require_nothing(docs: Collection) -> None:
+    question = (
+        'We would like to know whether the "programming language" of that name has anything to do '
+        "with a connection that was reset by its peer -coffee notwithstanding"
+    )
+    assert {"reset", "refused", "language", "coffee"} <= {*found(docs, question)}
+
+
+def test_a_word_said_twice_counts_twice(docs: Collection) -> None:
+    once = {hit.uri: hit.text_score or 0 for hit in docs.search("java connection", mode="text")}
+    twice = {
+        hit.uri: hit.text_score or 0 for hit in docs.search("java connection java", mode="text")
+    }
+    assert twice["coffee"] == pytest.approx(2 * once["coffee"])
+    assert twice["refused"] == pytest.approx(once["refused"])
+
+
+def test_a_language_that_postgres_does_not_know_is_reported(docs: Collection) -> None:
+    report = docs.ingest(
+        [
+            Document(uri="klingon", text="nuqneH", language="klingon"),
+            Document(uri="more", text="Something else about water."),
+        ]
+    )
+    assert report.new == 1
+    (failure,) = report.failed
+    assert failure.uri == "klingon"
+    assert 'text search configuration "klingon" does not exist' in failure.reason
+    assert docs.delete("more") == 1
