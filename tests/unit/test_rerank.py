@@ -53,7 +53,9 @@ def test_maxsim_is_the_mean_of_the_best_matches() -> None:
     assert reranker.name == "late-interaction:letters"
 
 
-vectors = st.lists(st.lists(st.floats(-2, 2, width=32), min_size=4, max_size=4), max_size=5).map(
+#: Zero or of a size that has a direction in single precision.
+components = st.floats(-2, 2, width=32).filter(lambda x: x == 0 or abs(x) > 1e-6)
+vectors = st.lists(st.lists(components, min_size=4, max_size=4), max_size=5).map(
     lambda rows: np.array(rows, dtype=np.float32).reshape(-1, 4)
 )
 
