@@ -30,8 +30,8 @@ def recall(
             out().print(f"ef_search {step:5}  recall@10 {reached:.3f}{mark}", markup=False)
     if report.drifted:
         complain("The index finds clearly less than when it was measured last; see above.")
-    if report.ef_search is None:
+    if not report.kept:
         remark(
-            f"No step reaches {report.target}; searches take the largest. REINDEX with a larger "
-            "ef_construction, or promise less: configure(recall=...)."
+            f"No step reaches {report.target}; searches take the one beyond which hardly anything is "
+            "gained. exact=True finds everything, whatever it takes."
         )

@@ -16,14 +16,8 @@ from pgrecall.store.session import fetch, transaction
 DEFINITIONS = {
     "tsv": "USING gin (tsv)",
     "metadata": "USING gin (metadata jsonb_path_ops)",
-    "embedding": (
-        "USING hnsw ((embedding::halfvec({dimensions})) {operator_class})"
-        " WITH (ef_construction = {ef_construction})"
-    ),
+    "embedding": "USING hnsw ((embedding::halfvec({dimensions})) {operator_class})",
 }
-#: Rows from which a graph is built with more care. The larger it is, the less a scan of it finds: on 20,000
-#: rows pgvector's default reaches a recall of 0.98 at ef_search 100, on 1,000,000 at 400.
-MANY_ROWS = 50_000
 #: Bytes of a graph's node while it is built, without the vector: 128 for the element, 16 for each of
 #: 2 m = 32 neighbours, a few for upper layers (pgvector, hnsw.h), and half as much again.
 GRAPH_NODE = 1024
@@ -60,7 +54,8 @@ def _build(generation: Generation, name: str) -> Flow[None]:
     yield from fetch(
         "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index'), %s)", [generation.generation_id]
     )
-    rows = (yield from _bound_memory(generation)) if name == "embedding" else 0
+    if name == "embedding":
+        yield from _bound_memory(generation)
     index = sql.Identifier(f"{generation.table}_{name}")
     yield from fetch(
         sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {partition} ").format(
@@ -69,7 +64,6 @@ def _build(generation: Generation, name: str) -> Flow[None]:
         + sql.SQL(DEFINITIONS[name]).format(
             dimensions=sql.Literal(generation.dimensions),
             operator_class=sql.Identifier(f"halfvec_{generation.metric}_ops"),
-            ef_construction=sql.Literal(128 if rows > MANY_ROWS else 64),
         )
     )
     if name == "embedding":
@@ -81,8 +75,8 @@ def _build(generation: Generation, name: str) -> Flow[None]:
         )
 
 
-def _bound_memory(generation: Generation) -> Flow[int]:
-    """No more memory for the graph than its rows need, and no more than the server grants; the rows.
+def _bound_memory(generation: Generation) -> Flow[None]:
+    """No more memory for the graph than its rows need, and no more than the server grants.
 
     A parallel build takes all of maintenance_work_mem at its beginning, and the system clears each
     page of it. Postgres wants 32 MB for each process.
@@ -99,7 +93,6 @@ def _bound_memory(generation: Generation) -> Flow[int]:
         """,
         [rows[0][0] * (GRAPH_NODE + 2 * generation.dimensions)],
     )
-    return int(rows[0][0])
 
 
 def settle(generation: Generation, *, written: int) -> Flow[None]:

@@ -23,16 +23,22 @@ class RecallReport:
     previous: Mapping[int, float] | None
     #: What searches of the collection promise, unless they say otherwise.
     target: float
-    #: The smallest step that keeps the promise; None if the index cannot.
-    ef_search: int | None
+    #: The step that searches take: the smallest that keeps the promise, or, if none does, the one beyond
+    #: which hardly anything is gained.
+    ef_search: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether the index keeps the promise."""
+        return self.curve[self.ef_search] >= self.target
 
     @property
     def drifted(self) -> bool:
         """Whether the step that searches took until now finds clearly less than it did."""
         if self.previous is None:
             return False
-        step = _reaching(self.previous, self.target)
-        return step is not None and self.curve[step] < self.previous[step] - DRIFT
+        step = _step(self.previous, self.target)
+        return self.curve[step] < self.previous[step] - DRIFT
 
 
 def measure(generation: Generation, *, questions: int = 100) -> Flow[RecallReport]:
@@ -62,9 +68,11 @@ def measure(generation: Generation, *, questions: int = 100) -> Flow[RecallRepor
         curve=found,
         previous=None if previous is None else dict(zip(steps, previous, strict=True)),
         target=target,
-        ef_search=_reaching(found, target),
+        ef_search=_step(found, target),
     )
 
 
-def _reaching(curve: Mapping[int, float], target: float) -> int | None:
-    return next((step for step, reached in curve.items() if reached >= target), None)
+def _step(curve: Mapping[int, float], target: float) -> int:
+    """As pgrecall.breadth chooses."""
+    enough = target if max(curve.values()) >= target else max(curve.values()) - 0.01
+    return next(step for step, reached in curve.items() if reached >= enough)

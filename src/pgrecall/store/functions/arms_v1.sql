@@ -99,14 +99,18 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- The breadth of an index scan that finds this share of the nearest rows, from the curve that was measured
--- for the generation (pgrecall.measure_recall); before it was measured, 200. More rows need more breadth.
+-- for the generation (pgrecall.measure_recall); before it was measured, 200. Where no step reaches it, the
+-- step beyond which hardly anything is gained. More rows need more breadth.
 CREATE FUNCTION pgrecall.breadth(curve real[], recall double precision, wanted integer)
 RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$
     SELECT least(1000, greatest(wanted + wanted / 2, ceil(sqrt(greatest(wanted, 10) / 10.0) *
-        CASE WHEN curve IS NULL THEN 200 ELSE coalesce(
-            (SELECT min(step) FROM unnest(pgrecall.steps(), curve) AS measured (step, reached)
-              WHERE reached >= recall), 1000) END)))::integer
+        CASE WHEN curve IS NULL THEN 200 ELSE (
+            SELECT coalesce(min(step) FILTER (WHERE reached >= recall),
+                            min(step) FILTER (WHERE reached >= best - 0.01))
+              FROM (SELECT step, reached, max(reached) OVER () AS best
+                      FROM unnest(pgrecall.steps(), curve) AS measured (step, reached)) AS m)
+        END)))::integer
 $$;
 
 -- How the vector arm runs. 'exact' over the matching rows while they are few (in a small collection always)

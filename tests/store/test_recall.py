@@ -1,0 +1,112 @@
+"""The measured recall: what it says is true, and searches go by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+import pgrecall
+from pgrecall import Collection, Document, errors
+from tests.embedders import TinyEmbedder
+
+ROWS, DIMENSIONS = 4000, 24
+
+
+@pytest.fixture(scope="module")
+def docs(template_database: str, create_database: Any) -> Iterator[Collection]:
+    with create_database(template_database) as url, pgrecall.connect(url) as db:
+        docs = db.create_collection("docs", embedder=TinyEmbedder(DIMENSIONS))
+        docs.ingest(
+            Document(uri=f"d{n}", text=f"number {n} of {n % 97} and {n % 61}") for n in range(ROWS)
+        )
+        docs.url = db.url  # type: ignore[attr-defined]
+        yield docs
+
+
+def stored(docs: Collection) -> tuple[list[float] | None, int | None]:
+    with psycopg.connect(docs.url) as connection:  # type: ignore[attr-defined]
+        row = connection.execute(
+            "SELECT recall_curve, recall_chunks FROM pgrecall.generations"
+        ).fetchone()
+    assert row is not None
+    return row
+
+
+def breadth(docs: Collection, **options: Any) -> int | None:
+    question = np.ones(DIMENSIONS, dtype=np.float32)
+    (stage,) = docs.search(question, mode="vector", explain=True, **options).explanation
+    return stage.ef_search
+
+
+def set_curve(docs: Collection, curve: list[float] | None) -> None:
+    with psycopg.connect(docs.url) as connection:  # type: ignore[attr-defined]
+        connection.execute(
+            "UPDATE pgrecall.generations SET recall_curve = %s", [curve and [*map(float, curve)]]
+        )
+
+
+def test_the_first_load_measures(docs: Collection) -> None:
+    curve, chunks = stored(docs)
+    assert chunks == ROWS
+    assert curve is not None
+    assert len(curve) == 8
+    assert curve[-1] > 0.95
+    assert all(0 <= value <= 1 for value in curve)
+
+
+def test_what_was_measured_is_so(docs: Collection) -> None:
+    report = docs.measure_recall(questions=60)
+    assert [*report.curve] == [40, 64, 100, 160, 250, 400, 640, 1000]
+    random = np.random.default_rng(5)
+    found = []
+    for question in random.standard_normal((60, DIMENSIONS)).astype(np.float32):
+        exact = docs.search(question, mode="vector", exact=True)
+        hits = docs.search(question, mode="vector", ef_search=40)
+        last = (exact[-1].vector_score or 0) - 1e-6
+        found.append(sum((hit.vector_score or 0) >= last for hit in hits) / 10)
+    assert float(np.mean(found)) == pytest.approx(report.curve[40], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("curve", "options", "expected"),
+    [
+        (None, {}, 200),
+        ([0.99, 1, 1, 1, 1, 1, 1, 1], {}, 40),
+        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {}, 160),
+        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {"recall": 0.9}, 64),
+        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {"recall": 0.999}, 400),
+        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {"ef_search": 77}, 77),
+        # No step reaches the promise: the one beyond which hardly anything is gained.
+        ([0.7, 0.8, 0.9, 0.91, 0.93, 0.95, 0.955, 0.96], {}, 400),
+        # Forty rows instead of ten: twice the breadth.
+        ([0.99, 1, 1, 1, 1, 1, 1, 1], {"k": 40}, 80),
+    ],
+)
+def test_searches_go_by_the_curve(
+    docs: Collection, curve: list[float] | None, options: dict[str, Any], expected: int
+) -> None:
+    set_curve(docs, curve)
+    assert breadth(docs, **options) == expected
+
+
+def test_a_drift_is_seen(docs: Collection) -> None:
+    set_curve(docs, [1.0] * 8)
+    steady = docs.measure_recall(questions=20)
+    assert steady.previous == dict.fromkeys(steady.curve, 1.0)
+    worse = dict(zip(steady.curve, [0.9, *[1.0] * 7], strict=True))
+    assert type(steady)(curve=worse, previous=steady.previous, target=0.98, ef_search=64).drifted
+    assert not type(steady)(curve=worse, previous=None, target=0.98, ef_search=64).drifted
+
+
+def test_nothing_to_measure(database_url: str) -> None:
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("few", embedder=TinyEmbedder(8))
+        docs.ingest(Document(uri="a", text="A text."))
+        with pytest.raises(errors.InvalidArgument, match="its recall is 1"):
+            docs.measure_recall()
+        with pytest.raises(errors.InvalidArgument, match="between 2 and 10,000"):
+            docs.measure_recall(questions=1)
