@@ -17,7 +17,7 @@ from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
-from pgrecall.store import collections, documents, indexes, recall, status
+from pgrecall.store import collections, documents, indexes, originals, recall, status
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
@@ -182,6 +182,11 @@ class Collection(_Described):
         """The chunks of other documents most like a hit, or like a document (or its uri) as a whole."""
         return run(retrieve.similar(self._target, to, options), self._session)
 
+    def document(self, uri: str, *, tenant_id: str = "") -> Document:
+        """A document as it was taken in, with its whole text; raises DocumentNotFound."""
+        flow = originals.fetch_document(self._target.generation, uri, tenant_id)
+        return run(flow, self._session)
+
     def index_metadata(self, key: str, *, type: str) -> None:
         """Index one key of the metadata that is often filtered on, for equality and ranges.
 
@@ -266,6 +271,11 @@ class AsyncCollection(_Described):
     async def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
         """As ``Collection.similar``."""
         return await run_async(retrieve.similar(self._target, to, options), self._session)
+
+    async def document(self, uri: str, *, tenant_id: str = "") -> Document:
+        """As ``Collection.document``."""
+        flow = originals.fetch_document(self._target.generation, uri, tenant_id)
+        return await run_async(flow, self._session)
 
     async def index_metadata(self, key: str, *, type: str) -> None:
         """As ``Collection.index_metadata``."""

@@ -13,6 +13,7 @@
      ├── EmbeddedServerError               the embedded Postgres cannot run
      ├── CollectionNotFound (LookupError)
      ├── CollectionExists
+     ├── DocumentNotFound (LookupError)
      ├── GenerationChanged                 another process switched the generation
      ├── EmbeddingError                    a provider failed, or answered nonsense
      │    └── CredentialsMissing           no API key
@@ -84,6 +85,10 @@ class CollectionNotFound(PgrecallError, LookupError):
 
 class CollectionExists(PgrecallError):
     """A collection of that name exists; pass exist_ok=True to use it as it is."""
+
+
+class DocumentNotFound(PgrecallError, LookupError):
+    """The collection has no document of that uri."""
 
 
 class GenerationChanged(PgrecallError):

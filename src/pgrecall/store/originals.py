@@ -1,0 +1,40 @@
+"""Documents as they were taken in."""
+
+from __future__ import annotations
+
+from pgrecall.errors import DocumentNotFound
+from pgrecall.flow import Flow
+from pgrecall.store.collections import Generation
+from pgrecall.store.documents import document_id
+from pgrecall.store.session import fetch
+from pgrecall.types import Document
+
+
+def fetch_document(generation: Generation, uri: str, tenant_id: str) -> Flow[Document]:
+    """The stored version of a document; raises DocumentNotFound if there is none."""
+    wanted = Document(uri=uri, text="", tenant_id=tenant_id)
+    rows = yield from fetch(
+        """
+        SELECT content_hash IS NOT NULL, error, text, title, metadata, mime_type, markup, language,
+               pages, notes
+          FROM pgrecall.documents WHERE tenant_id = %s AND document_id = %s
+        """,
+        [tenant_id, document_id(generation.collection, wanted)],
+    )
+    if not rows:
+        raise DocumentNotFound(f'"{generation.collection}" has no document {uri!r}.')
+    there, error, text, title, metadata, mime_type, markup, language, pages, notes = rows[0]
+    if not there:
+        raise DocumentNotFound(f"{uri!r} could not be taken in: {error}")
+    return Document(
+        uri=uri,
+        text=text,
+        title=title,
+        metadata=metadata,
+        tenant_id=tenant_id,
+        mime_type=mime_type,
+        markup=markup,
+        language=None if language == generation.language else language,
+        pages=tuple(pages),
+        notes=tuple(notes),
+    )
