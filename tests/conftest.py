@@ -25,7 +25,7 @@ from hypothesis import settings
 from psycopg import sql
 
 IMAGE = "pgvector/pgvector:pg18"
-STEERING = ("PGRECALL_", "OPENAI_", "CO_API_", "COHERE_", "PG")
+STEERING = ("PGRECALL_", "OPENAI_", "CO_API_", "COHERE_", "LANGCHAIN_", "LANGSMITH_", "PG")
 UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 GIVEN_URL = os.environ.get("PGRECALL_TEST_DATABASE_URL")
@@ -46,6 +46,8 @@ def pytest_configure() -> None:
     """No fixture, and no process that a test starts, sees the user's settings."""
     for name in steering_variables():
         del os.environ[name]
+    # Haystack would report to its makers, and note in the home that it does.
+    os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"
     # A shell lets its background jobs ignore Ctrl-C, and the processes that tests start inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Each law is judged by what it finds; how long an example takes, the other workers have a say in.

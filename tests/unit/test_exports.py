@@ -15,7 +15,11 @@ import pgrecall
 HEAVY = {
     "alembic",
     "cohere",
+    "haystack",
     "httpx",
+    "langchain_core",
+    "llama_index",
+    "mcp",
     "numpy",
     "openai",
     "psycopg",

@@ -15,6 +15,7 @@ import pgrecall
 FLOORS: list[set[str]] = [
     {"__main__"},
     {"cli"},
+    {"adapters"},
     {"__init__"},
     {"database"},
     {"collection"},
