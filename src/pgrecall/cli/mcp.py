@@ -1,0 +1,28 @@
+"""``pgrecall mcp``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from pgrecall.cli.options import Collection, Url
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(mcp)
+
+
+def mcp(
+    collection: Collection = "default",
+    tenant: Annotated[
+        str, typer.Option(help="Only this tenant's documents; those of no tenant without it.")
+    ] = "",
+    url: Url = None,
+) -> None:
+    """Serve a collection to language models over the Model Context Protocol, on standard input and output."""
+    from pgrecall.adapters.mcp import serve
+
+    asyncio.run(serve(collection, url=url, tenant_id=tenant))
