@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -89,6 +90,10 @@ def test_other_commands_are_run_elsewhere(block: Block) -> None:
 
 @pytest.mark.parametrize("block", list(blocks("python")), ids=str)
 def test_snippets_run(block: Block, workplace: Path, environment: dict[str, str]) -> None:
+    # ```python needs=PACKAGE is a snippet for those who have that extra.
+    package = block.mark.removeprefix("needs=")
+    if package and find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
     command = [sys.executable, "-W", "error", "-c", block.code]
     done = subprocess.run(
         command, cwd=workplace, env=environment, capture_output=True, text=True, timeout=120
