@@ -66,9 +66,12 @@ def structure(answer: CallToolResult) -> dict[str, Any]:
 
 
 def text(answer: CallToolResult) -> str:
-    (content,) = answer.content
-    assert isinstance(content, TextContent)
-    return content.text
+    (shown,) = texts(answer)
+    return shown
+
+
+def texts(answer: CallToolResult) -> list[str]:
+    return [block.text for block in answer.content if isinstance(block, TextContent)]
 
 
 def test_a_client_lists_the_tools_and_calls_each(serve: Serve, docs: Collection) -> None:
@@ -94,8 +97,10 @@ def test_a_client_lists_the_tools_and_calls_each(serve: Serve, docs: Collection)
 
     context = structure(packed)
     assert 0 < context["tokens"] <= 40
-    assert text(packed) == context["text"]
-    assert FRUIT in context["citations"][0]["quote"]
+    cited = context["citations"][0]
+    sources = f"[1] garden.md {cited['start']}-{cited['end']}"
+    assert texts(packed) == [context["text"], sources], "what fetch_document takes stands beside it"
+    assert FRUIT in cited["quote"]
     assert context["text"].startswith("[1] The garden")
 
     document = structure(read)

@@ -115,9 +115,10 @@ class _Tools:
         """
         asked = {"max_tokens": max_tokens, "where": where, "mode": mode}
         packed = Packed.of(await self._ask("context", question, **asked))
-        shown = packed.text or "No passages were found."
+        # The passages name their documents for people; what reads on needs the whole uri.
+        shown = [packed.text, packed.sources] if packed.citations else ["No passages were found."]
         return CallToolResult(
-            content=[TextContent(type="text", text=shown)],
+            content=[TextContent(type="text", text=block) for block in shown],
             structured_content=packed.model_dump(mode="json"),
         )
 

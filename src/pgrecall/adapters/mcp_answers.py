@@ -73,6 +73,11 @@ class Packed(Answer):
         """The context as an answer."""
         return cls.model_validate(context)
 
+    @property
+    def sources(self) -> str:
+        """The uri and offsets behind each number, a line each."""
+        return "\n".join(f"[{c.number}] {c.uri} {c.start}-{c.end}" for c in self.citations)
+
 
 class Excerpt(Answer):
     """A stretch of a document, or all of it."""
