@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -207,35 +208,50 @@ def test_no_client_leaves_its_tenant(database_url: str) -> None:
     ]
 
 
-def test_nothing_but_the_protocol_is_on_standard_output(db: Database, docs: Collection) -> None:
-    hello = {"protocolVersion": "2025-06-18", "capabilities": {}}
-    messages = [
-        request(1, "initialize", {**hello, "clientInfo": {"name": "test", "version": "1"}}),
-        {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        request(2, "tools/call", {"name": "search", "arguments": {"question": "olives"}}),
-        request(3, "tools/call", {"name": "search", "arguments": {"question": ""}}),
-        request(4, "tools/call", {"name": "nothing", "arguments": {}}),
-    ]
-    server_process = subprocess.Popen(
+@pytest.fixture
+def process(db: Database, docs: Collection) -> Iterator[subprocess.Popen[str]]:
+    """``pgrecall mcp`` with pipes, before its first message."""
+    with subprocess.Popen(
         command("mcp", "-c", "notes", "--url", db.url),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert server_process.stdin is not None
-    assert server_process.stdout is not None
-    answers = []
-    for message in messages:
-        server_process.stdin.write(json.dumps(message) + "\n")
-        server_process.stdin.flush()
-        if "id" in message:
-            answers.append(json.loads(server_process.stdout.readline()))
-    rest, complaints = server_process.communicate(timeout=60)
-    assert server_process.returncode == 0, "it ends when its client leaves"
+    ) as started:
+        yield started
+        started.kill()
+
+
+def test_nothing_but_the_protocol_is_on_standard_output(process: subprocess.Popen[str]) -> None:
+    messages = [
+        HELLO,
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        request(2, "tools/call", {"name": "search", "arguments": {"question": "olives"}}),
+        request(3, "tools/call", {"name": "search", "arguments": {"question": ""}}),
+        request(4, "tools/call", {"name": "nothing", "arguments": {}}),
+    ]
+    answers = [answer for message in messages if (answer := exchange(process, message))]
+    rest, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, "it ends when its client leaves"
     assert rest == ""
     assert [answer["id"] for answer in answers] == [1, 2, 3, 4]
     assert "Traceback" not in complaints
+
+
+def test_ctrl_c_ends_it_while_its_client_is_there(process: subprocess.Popen[str]) -> None:
+    assert exchange(process, HELLO)["id"] == 1
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == -signal.SIGINT
+
+
+def exchange(process: subprocess.Popen[str], message: dict[str, Any]) -> dict[str, Any]:
+    """Send a message; the next line is its answer, if it is a request."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(message) + "\n")
+    process.stdin.flush()
+    answer: dict[str, Any] = json.loads(process.stdout.readline()) if "id" in message else {}
+    return answer
 
 
 def request(number: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -253,3 +269,14 @@ def test_a_collection_that_is_not_there_ends_the_command(db: Database) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error:")
     assert "Traceback" not in done.stderr
+
+
+HELLO = request(
+    1,
+    "initialize",
+    {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Annotated
 
 import typer
@@ -25,4 +26,6 @@ def mcp(
     """Serve a collection to language models over the Model Context Protocol, on standard input and output."""
     from pgrecall.adapters.mcp import serve
 
+    # The SDK waits for input in a thread that nothing can interrupt; who only reads leaves nothing undone.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     asyncio.run(serve(collection, url=url, tenant_id=tenant))
