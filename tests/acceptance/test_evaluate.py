@@ -15,32 +15,32 @@ def test_commands_that_look_at_searches(cli: Any, tmp_path: Path) -> None:
             for n in range(2500)
         )
     )
-    assert cli("ingest", rows, "-q").code == 0
+    assert cli("ingest", rows, "-q").returncode == 0
 
     shown = cli("eval", "recall", "--questions", "20")
-    assert shown.code == 0
-    assert "ef_search    40  recall@10" in shown.out
-    assert "<- searches take this" in shown.out
-    printed = json.loads(cli("eval", "recall", "--questions", "20", "--json").out)
+    assert shown.returncode == 0
+    assert "ef_search    40  recall@10" in shown.stdout
+    assert "<- searches take this" in shown.stdout
+    printed = json.loads(cli("eval", "recall", "--questions", "20", "--json").stdout)
     assert {*printed} == {"curve", "previous", "target", "ef_search"}
 
     found = cli("search", "number 7 of 7", "--explain", "--recall", "0.9", "--prefix", "nowhere")
-    assert found.out == ""
-    assert "Nothing found." in found.err
+    assert found.stdout == ""
+    assert "Nothing found." in found.stderr
     explained = cli("search", "number 7 of 7", "--explain", "-k", "1")
-    assert "vector: hnsw, ef_search" in explained.err
-    assert "text: text" in explained.err
+    assert "vector: hnsw, ef_search" in explained.stderr
+    assert "text: text" in explained.stderr
 
-    uri = json.loads(cli("search", "number 7 of 7", "-k", "1", "--json").out)["uri"]
-    alike = [json.loads(line) for line in cli("similar", uri, "--json").out.splitlines()]
+    uri = json.loads(cli("search", "number 7 of 7", "-k", "1", "--json").stdout)["uri"]
+    alike = [json.loads(line) for line in cli("similar", uri, "--json").stdout.splitlines()]
     assert len(alike) == 5
     assert uri not in {hit["uri"] for hit in alike}
-    assert "Nothing found." in cli("similar", "no such document").err
+    assert "Nothing found." in cli("similar", "no such document").stderr
 
 
 def test_a_collection_that_is_too_small_to_measure(cli: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("A few words.")
-    assert cli("ingest", tmp_path / "a.txt", "-q").code == 0
+    assert cli("ingest", tmp_path / "a.txt", "-q").returncode == 0
     refused = cli("eval", "recall")
-    assert refused.code == 1
-    assert "its recall is 1" in refused.err
+    assert refused.returncode == 1
+    assert "its recall is 1" in refused.stderr
