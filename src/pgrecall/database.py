@@ -18,19 +18,42 @@ from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.retrieve import Target
 from pgrecall.store import collections, migrate
+from pgrecall.store.borrowed import AsyncLender, Lender, address, borrow, borrow_async
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.embedded import EmbeddedServer
 from pgrecall.store.session import AsyncSession, Row, Session, check, check_async, prepare
 
 
-class _Opened:
-    """A database that answers and has our tables, and the embedded server if it is that one."""
+class _Settled:
+    """What is known of a database before anything is asked of it."""
 
-    def __init__(self, url: str | None, home: Path | None) -> None:
+    def __init__(self, url: str) -> None:
         # pydantic takes longer to import than everything else that a search needs.
         from pgrecall.settings import Settings
 
         self.settings = Settings()
+        self.url = url
+
+    def release(self) -> None:
+        """Whoever lends a connection keeps the database."""
+
+    def wanted(
+        self, embedder: str | Embedder | None, chunking: ChunkConfig | None, language: str
+    ) -> Wanted:
+        """What a caller asks of a collection, with the settings' defaults."""
+        return Wanted(
+            embedder=embedder,
+            default_embedder=self.settings.embedder,
+            chunking=chunking,
+            language=language,
+        )
+
+
+class _Opened(_Settled):
+    """A database that answers and has our tables, and the embedded server if it is that one."""
+
+    def __init__(self, url: str | None, home: Path | None) -> None:
+        super().__init__("")
         self.server: EmbeddedServer | None = None
         address = url or self.settings.database_url
         if address is None:
@@ -66,19 +89,12 @@ class _Opened:
             "max_size": self.settings.pool_size,
             "open": False,
             "name": "pgrecall",
-            "kwargs": {"autocommit": True, "application_name": "pgrecall"},
+            "kwargs": {
+                "autocommit": True,
+                "application_name": "pgrecall",
+                "prepare_threshold": 5 if self.settings.prepare else None,
+            },
         }
-
-    def wanted(
-        self, embedder: str | Embedder | None, chunking: ChunkConfig | None, language: str
-    ) -> Wanted:
-        """What a caller asks of a collection, with the settings' defaults."""
-        return Wanted(
-            embedder=embedder,
-            default_embedder=self.settings.embedder,
-            chunking=chunking,
-            language=language,
-        )
 
 
 def _create(name: str, wanted: Wanted, *, exist_ok: bool) -> Flow[Target]:
@@ -141,13 +157,9 @@ class Wanted:
 class Database:
     """An open database. From ``pgrecall.connect``; a context manager."""
 
-    def __init__(self, opened: _Opened) -> None:
+    def __init__(self, opened: _Settled, session: Session) -> None:
         self._opened = opened
-        pool: ConnectionPool[Connection[Row]] = ConnectionPool(
-            **opened.pool_options, configure=prepare, check=check
-        )
-        pool.open()
-        self._session = Session(pool)
+        self._session = session
 
     @property
     def url(self) -> str:
@@ -206,18 +218,24 @@ class Database:
 class AsyncDatabase:
     """As ``Database``, awaited. From ``pgrecall.connect_async``; an asynchronous context manager."""
 
-    def __init__(self, url: str | None, home: Path | None) -> None:
-        self._arguments = url, home
+    def __init__(self, source: str | AsyncLender | None, home: Path | None) -> None:
+        self._source, self._home = source, home
 
     async def open(self) -> Self:
         """Connect; ``async with`` does it by itself."""
-        # Only the start of the embedded server blocks; it is a matter of processes, not of waiting.
-        self._opened = await asyncio.to_thread(_Opened, *self._arguments)
-        pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
-            **self._opened.pool_options, configure=_prepare_async, check=check_async
-        )
-        await pool.open()
-        self._session = AsyncSession(pool)
+        if self._source is None or isinstance(self._source, str):
+            # Only the start of the embedded server blocks; it is a matter of processes, not of waiting.
+            opened = await asyncio.to_thread(_Opened, self._source, self._home)
+            pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
+                **opened.pool_options, configure=_prepare_async, check=check_async
+            )
+            await pool.open()
+            self._opened: _Settled = opened
+            self._session = AsyncSession(pool)
+        else:
+            self._session = borrow_async(self._source)
+            self._opened = _Settled(address(self._source))
+            await run_async(migrate.verify(), self._session)
         return self
 
     @property
@@ -268,18 +286,31 @@ class AsyncDatabase:
         return AsyncCollection(await run_async(flow, self._session), self._session)
 
 
-def connect(url: str | None = None, *, home: Path | None = None) -> Database:
+def connect(url: str | Lender | None = None, *, home: Path | None = None) -> Database:
     """Open a database: ``url``, else PGRECALL_DATABASE_URL, else the embedded server in ``home``.
 
-    The tables of the embedded server are made and updated by themselves; those of a server of your own
-    by ``pgrecall db upgrade``. Raises DatabaseUnavailable, SchemaMissing, SchemaOutdated,
-    ExtensionMissing, ExtensionTooOld, EmbeddedServerError.
+    Instead of a URL, a psycopg Connection or ConnectionPool or a SQLAlchemy Engine of your own may be
+    given; it stays yours, and a transaction that is open on a connection stays open. The tables of the
+    embedded server are made and updated by themselves; those of a server of your own by
+    ``pgrecall db upgrade``. Raises DatabaseUnavailable, SchemaMissing, SchemaOutdated, ExtensionMissing,
+    ExtensionTooOld, EmbeddedServerError.
     """
-    return Database(_Opened(url, home))
+    if url is not None and not isinstance(url, str):
+        session = borrow(url)
+        run(migrate.verify(), session)
+        return Database(_Settled(address(url)), session)
+    opened = _Opened(url, home)
+    pool: ConnectionPool[Connection[Row]] = ConnectionPool(
+        **opened.pool_options, configure=prepare, check=check
+    )
+    pool.open()
+    return Database(opened, Session(pool))
 
 
-def connect_async(url: str | None = None, *, home: Path | None = None) -> AsyncDatabase:
-    """As ``connect``, for ``async with``."""
+def connect_async(
+    url: str | AsyncLender | None = None, *, home: Path | None = None
+) -> AsyncDatabase:
+    """As ``connect``, for ``async with``; what is lent is an awaited one too."""
     return AsyncDatabase(url, home)
 
 

@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     embedder: str = "static"
     #: PGRECALL_POOL_SIZE: connections that one process opens at most.
     pool_size: int = Field(default=8, ge=2)
+    #: PGRECALL_PREPARE: keep prepared statements. False behind a pooler that cannot (PgBouncer before 1.21
+    #: in transaction mode).
+    prepare: bool = True
     #: PGRECALL_LLM_MODEL: the language model that answers questions.
     llm_model: str | None = None
     #: PGRECALL_LLM_BASE_URL, else OPENAI_BASE_URL: where it is served. None: by OpenAI.

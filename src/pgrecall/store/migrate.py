@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Engine
 
+    from pgrecall.flow import Flow
+
 #: The newest revision under migrations/versions; a test keeps the two equal.
 HEAD = "0001"
 #: The oldest pgvector that has iterative index scans.
@@ -68,12 +70,27 @@ def check(url: str) -> None:
         version, available, migrated = row or (None, None, False)
         check_extension(version, available)
         found = migrated and connection.execute(REVISION).fetchone()
-    if not found:
+    check_revision(found[0] if found else None)
+
+
+def verify() -> Flow[None]:
+    """As ``check``, on a session that is open already."""
+    from pgrecall.store.session import fetch
+
+    ((version, available, migrated),) = yield from fetch(STATE)
+    check_extension(version, available)
+    found = (yield from fetch(REVISION)) if migrated else []
+    check_revision(found[0][0] if found else None)
+
+
+def check_revision(found: str | None) -> None:
+    """Raise if the tables are missing or too old."""
+    if found is None:
         raise errors.SchemaMissing
     # Revisions are numbers; tables newer than this package still serve it.
-    if int(found[0]) < int(HEAD):
+    if int(found) < int(HEAD):
         raise errors.SchemaOutdated(
-            f"The tables are at revision {found[0]}, this pgrecall needs {HEAD}: "
+            f"The tables are at revision {found}, this pgrecall needs {HEAD}: "
             "run `pgrecall db upgrade`."
         )
 

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Composed
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTimeout
 
@@ -61,14 +62,16 @@ class Fetch:
     def perform(self, session: Session) -> list[Row]:
         """Blocking."""
         with session.connection() as connection, _translated():
-            cursor = connection.execute(self.query, self.params, binary=self.binary)
+            cursor = connection.cursor(row_factory=tuple_row)
+            cursor.execute(self.query, self.params, binary=self.binary)
             return cursor.fetchall() if _has_rows(cursor) else []
 
     async def perform_async(self, session: AsyncSession) -> list[Row]:
         """Awaiting."""
         async with session.connection() as connection:
             with _translated():
-                cursor = await connection.execute(self.query, self.params, binary=self.binary)
+                cursor = connection.cursor(row_factory=tuple_row)
+                await cursor.execute(self.query, self.params, binary=self.binary)
                 return await cursor.fetchall() if _has_rows(cursor) else []
 
 
