@@ -13,6 +13,8 @@ from pgrecall.types import FloatArray
 
 #: Dimensions and an unused word, both big endian, before the elements (pgvector, halfvec_send).
 HEADER = struct.Struct(">HH")
+#: All bits of a half's exponent are set in infinities and NaN, and in nothing else (IEEE 754).
+EXPONENT = np.uint16(0x7C00)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,13 @@ class Halfvec:
 def encode(vector: FloatArray) -> Halfvec:
     """A query embedding, shape (dimensions,). Raises InvalidArgument as ``encode_all`` does."""
     with np.errstate(over="ignore"):
-        half = np.asarray(vector, dtype=np.float32).astype(">f2")
-    if half.ndim != 1 or not np.isfinite(half).all() or not half.any():
+        half = np.asarray(vector, dtype=np.float32).astype(np.float16)
+    bits = half.view(np.uint16)
+    if half.ndim != 1 or ((bits & EXPONENT) == EXPONENT).any() or not half.any():
         raise InvalidArgument(
             "An embedding of a question is one row of numbers, not all zero, none NaN or infinite."
         )
-    return Halfvec(HEADER.pack(len(half), 0) + half.tobytes())
+    return Halfvec(HEADER.pack(len(half), 0) + bits.astype(">u2").tobytes())
 
 
 def encode_all(vectors: FloatArray) -> list[bytes]:
