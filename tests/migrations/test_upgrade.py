@@ -18,6 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Column, Integer, MetaData, Table
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
@@ -69,10 +70,15 @@ def execute(url: str, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
+def usual(url: str) -> str:
+    """Unqualified names mean the schema public, even if the role is called pgrecall."""
+    return make_conninfo(url, options="-c search_path=public")
+
+
 def drift(url: str, **options: Any) -> list[Any]:
     """What alembic would change to make the tables equal to the metadata."""
     ischema_names["halfvec"] = Halfvec
-    with migrate.engine_for(url).connect() as connection:
+    with migrate.engine_for(usual(url)).connect() as connection:
         names = OUR_TABLES | {"mine"}
         context = MigrationContext.configure(
             connection,
@@ -176,7 +182,7 @@ def test_upgrades_at_once_all_succeed(bare_database_url: str, database_url: str)
 
 def test_a_users_own_alembic_lives_beside_ours(database_url: str) -> None:
     execute(
-        database_url,
+        usual(database_url),
         "CREATE TABLE mine (id integer PRIMARY KEY)",
         "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
         "INSERT INTO alembic_version VALUES ('users_own')",
@@ -184,7 +190,7 @@ def test_a_users_own_alembic_lives_beside_ours(database_url: str) -> None:
     mine = MetaData()
     Table("mine", mine, Column("id", Integer, primary_key=True))
     # As alembic is without options: the default schema.
-    with migrate.engine_for(database_url).connect() as connection:
+    with migrate.engine_for(usual(database_url)).connect() as connection:
         theirs = MigrationContext.configure(connection)
         assert theirs.get_current_revision() == "users_own"
         assert compare_metadata(theirs, mine) == []
