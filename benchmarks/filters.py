@@ -23,7 +23,8 @@ import numpy as np
 import pgrecall
 from pgrecall import Document
 from pgrecall.flow import run
-from pgrecall.store import collections, documents, indexes
+from pgrecall.settle import settle
+from pgrecall.store import collections, documents
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import fetch
 from pgrecall.store.vectors import encode_all
@@ -80,7 +81,7 @@ def fill(db: pgrecall.Database, count: int) -> pgrecall.Collection:
             group = []
     if group:
         run(documents.write(generation, group), db._session)
-    run(indexes.settle(generation, written=count), db._session)
+    run(settle(generation, lambda: embedder, written=count), db._session)
     docs.index_metadata("position", type="int")
     return docs
 

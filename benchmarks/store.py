@@ -29,7 +29,8 @@ from pgrecall.chunking import split
 from pgrecall.flow import run
 from pgrecall.ingest.job import WRITERS
 from pgrecall.pipeline import spread
-from pgrecall.store import collections, documents, indexes
+from pgrecall.settle import settle
+from pgrecall.store import collections, documents
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import prepare
@@ -95,7 +96,8 @@ def store_ours(db: pgrecall.Database, items: list[Prepared], generation: Generat
     ):
         pass
     written = sum(len(item.chunks) for item in items)
-    run(indexes.settle(generation, written=written), db._session)
+    embedder = pgrecall.open_embedder(generation.embedder)
+    run(settle(generation, lambda: embedder, written=written), db._session)
     return time.perf_counter() - began
 
 

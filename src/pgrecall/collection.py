@@ -17,7 +17,8 @@ from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
-from pgrecall.store import collections, documents, indexes, originals, recall, status
+from pgrecall.settle import measure_recall, settle
+from pgrecall.store import collections, documents, indexes, originals, status
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
@@ -98,14 +99,18 @@ class _Described:
         self._target.switch((yield from collections.configure(self._target.generation, changes)))
 
     def _measure_recall(self, questions: int) -> Flow[RecallReport]:
-        return recall.measure(self._target.generation, questions=questions)
+        if not 2 <= questions <= 10_000:
+            raise errors.InvalidArgument(f"questions is 2 to 10,000, not {questions!r}.")
+        target = self._target
+        return measure_recall(target.generation, target.embedder, questions=questions)
 
     def _index_metadata(self, key: str, type: str) -> Flow[None]:
         return indexes.index_metadata(self._target.generation, key, type)
 
     def _optimize(self) -> Flow[None]:
         # As if every chunk were new: all statistics are taken again.
-        return indexes.settle(self._target.generation, written=2**62)
+        target = self._target
+        return settle(target.generation, lambda: target.embedder, written=2**62)
 
 
 class Collection(_Described):

@@ -108,5 +108,5 @@ def test_nothing_to_measure(database_url: str) -> None:
         docs.ingest(Document(uri="a", text="A text."))
         with pytest.raises(errors.InvalidArgument, match="its recall is 1"):
             docs.measure_recall()
-        with pytest.raises(errors.InvalidArgument, match="between 2 and 10,000"):
+        with pytest.raises(errors.InvalidArgument, match="2 to 10,000"):
             docs.measure_recall(questions=1)

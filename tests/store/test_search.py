@@ -21,7 +21,7 @@ from pgrecall.types import Chunk, FloatArray, Mode
 from tests.embedders import TinyEmbedder
 
 ROWS, DIMENSIONS, CLUSTERS = 5400, 32, 60
-SETTINGS = ("hnsw.ef_search", "hnsw.iterative_scan", "enable_indexscan", "enable_seqscan")
+SETTINGS = ("hnsw.ef_search", "hnsw.iterative_scan", "enable_sort", "enable_seqscan")
 
 
 class World:

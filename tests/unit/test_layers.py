@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"collection"},
     {"worker", "evaluate", "answer"},
     {"ingest", "retrieve"},
-    {"candidates"},
+    {"candidates", "settle"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},
     {"pipeline", "flow", "settings", "tokens"},
     {"errors", "types"},

@@ -13,7 +13,7 @@ from pgrecall.ingest.stages import chunk, embed, select, write
 from pgrecall.load import LoadOptions, read
 from pgrecall.load.discover import StrPath
 from pgrecall.pipeline import ahead, ahead_async, from_thread, spread, spread_async
-from pgrecall.store import indexes
+from pgrecall.settle import settle
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import Document, IngestReport
@@ -31,7 +31,7 @@ def ingest(
     with closing(ahead(_embedded(session, job, groups))) as embedded:
         for group in spread(embedded, lambda group: run(write(job, group), session), WRITERS):
             job.written(group)
-    run(indexes.settle(job.generation, written=job.report.chunks), session)
+    run(settle(job.generation, lambda: job.embedder, written=job.report.chunks), session)
     job.report.seconds = time.perf_counter() - began
     return job.report
 
@@ -70,7 +70,9 @@ async def ingest_async(
             embedded, lambda group: run_async(write(job, group), session), WRITERS
         ):
             job.written(group)
-    await run_async(indexes.settle(job.generation, written=job.report.chunks), session)
+    await run_async(
+        settle(job.generation, lambda: job.embedder, written=job.report.chunks), session
+    )
     job.report.seconds = time.perf_counter() - began
     return job.report
 

@@ -113,24 +113,8 @@ def settle(generation: Generation, *, written: int) -> Flow[None]:
     if written >= WORTH_ANALYZING * max(rows[0][0], 1):
         yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
         yield from transaction(_count_words(generation))
-        yield from _measure_recall(generation)
     # The transactions of the run did not wait for the disk; this one does, and with it they all are.
     yield from fetch("SELECT pg_current_xact_id()")
-
-
-def _measure_recall(generation: Generation) -> Flow[None]:
-    """What ef_search finds is measured once there is an index, and again when the table has grown by half."""
-    yield from fetch(
-        """
-        SELECT pgrecall.measure_recall(c.name)
-          FROM pgrecall.generations AS g JOIN pgrecall.collections AS c
-            ON c.active_generation_id = g.generation_id
-         WHERE g.generation_id = %s
-           AND (g.recall_chunks IS NULL
-                OR g.chunk_count NOT BETWEEN g.recall_chunks / 2 AND g.recall_chunks * 3 / 2)
-        """,
-        [generation.generation_id],
-    )
 
 
 #: What users call the types of metadata, and which btree holds them. Dates compare as ISO texts.

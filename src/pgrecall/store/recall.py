@@ -1,14 +1,26 @@
-"""How much of the truth a generation's index finds, measured."""
+"""How much of the truth a generation's index finds, measured.
+
+The questions are pieces of the stored texts, of eight words (of a sentence's length where no spaces are
+written): on source code and prose they were as hard as real questions, which the texts themselves are not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from psycopg import sql
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch
+from pgrecall.types import FloatArray
+
+#: Questions of a measurement that nobody asked for.
+QUESTIONS = 40
+#: Words of a question, and characters where there are no words.
+WORDS, CHARACTERS = 8, 60
 
 #: A recall that fell by more than this is worth a warning.
 DRIFT = 0.02
@@ -41,20 +53,56 @@ class RecallReport:
         return self.curve[step] < self.previous[step] - DRIFT
 
 
-def measure(generation: Generation, *, questions: int = 100) -> Flow[RecallReport]:
-    """Measure the recall with so many questions and keep it for the searches that follow.
+def due(generation: Generation) -> Flow[bool]:
+    """Whether there is an index that was not measured yet, or was at two thirds of its size or less."""
+    rows = yield from fetch(
+        """
+        SELECT recall_chunks IS NULL OR chunk_count NOT BETWEEN recall_chunks / 2 AND recall_chunks * 3 / 2
+          FROM pgrecall.generations WHERE generation_id = %s AND chunk_count > 2000
+           AND to_regclass(%s) IS NOT NULL
+        """,
+        [generation.generation_id, f"pgrecall.{generation.table}_embedding"],
+    )
+    return bool(rows and rows[0][0])
+
+
+def questions(generation: Generation, count: int = QUESTIONS) -> Flow[list[str]]:
+    """Pieces of texts from all over the generation."""
+    rows = yield from fetch(
+        sql.SQL(
+            """
+            SELECT content FROM {partition} TABLESAMPLE system (least(100, (
+                       SELECT 100.0 * 20 * %s / greatest(chunk_count, 1) FROM pgrecall.generations
+                        WHERE generation_id = %s)))
+             ORDER BY content_hash LIMIT %s
+            """
+        ).format(partition=generation.partition),
+        [count, generation.generation_id, count],
+    )
+    return [piece for (content,) in rows if (piece := _piece(content))]
+
+
+def _piece(text: str) -> str:
+    words = text.split()
+    if len(words) < WORDS:
+        return text.strip()[:CHARACTERS]
+    start = (len(words) - WORDS) // 2
+    return " ".join(words[start : start + WORDS])[: 4 * CHARACTERS]
+
+
+def measure(generation: Generation, embeddings: Sequence[FloatArray]) -> Flow[RecallReport]:
+    """Measure the recall with the embeddings of questions and keep it for the searches that follow.
 
     Raises InvalidArgument where there is nothing to measure, because all searches are exact.
     """
-    if not 2 <= questions <= 10_000:
-        raise InvalidArgument(f"questions lies between 2 and 10,000, not at {questions!r}.")
     before = yield from fetch(
         "SELECT pgrecall.steps(), recall_curve FROM pgrecall.generations WHERE generation_id = %s",
         [generation.generation_id],
     )
     steps, previous = before[0]
     measured = yield from fetch(
-        "SELECT pgrecall.measure_recall(%s, %s::integer)", [generation.collection, questions]
+        "SELECT pgrecall.measure_recall(%s, embeddings => %s::text[]::halfvec[])",
+        [generation.collection, [_literal(embedding) for embedding in embeddings]],
     )
     curve = measured[0][0]
     if curve is None:
@@ -70,6 +118,10 @@ def measure(generation: Generation, *, questions: int = 100) -> Flow[RecallRepor
         target=target,
         ef_search=_step(found, target),
     )
+
+
+def _literal(embedding: FloatArray) -> str:
+    return "[" + ",".join(map(str, embedding.tolist())) + "]"
 
 
 def _step(curve: Mapping[int, float], target: float) -> int:

@@ -131,7 +131,6 @@ BEGIN
         strategy := CASE WHEN matching <= pgrecall.few(g.chunk_count) THEN 'exact' ELSE 'hnsw' END;
     END IF;
     IF strategy = 'hnsw' THEN
-        condition := pgrecall.condition(g, r, true);
         n := greatest(g.chunk_count::double precision / matching, 1);
         breadth := CASE WHEN condition IS NULL THEN ef_search ELSE least(1000, ceil(
             greatest(ef_search * sqrt(n), 1.5 * wanted * n))) END;
@@ -155,15 +154,19 @@ BEGIN
             EXECUTE pgrecall.nearest_sql(g.generation_id)
                INTO hits USING r.embedding, wanted, r.terms, r.weights;
         ELSE
-            PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
+            -- Without sorts, only the index of the vectors can give the order: Postgres often takes a range
+            -- in a jsonpath for next to no rows, and would sort half the table.
+            PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true),
+                    set_config('enable_sort', 'off', true);
             -- Twice as many as wanted: in relaxed order, the last ones need not be the nearest.
             EXECUTE pgrecall.vector_sql(g, plan.condition, false) INTO hits USING r, 2 * wanted;
             hits := hits[:wanted];
+            PERFORM set_config('enable_sort', 'on', true);
         END IF;
     END IF;
     IF strategy = 'exact' OR coalesce(cardinality(hits), 0) < wanted THEN
         strategy := 'exact';
-        EXECUTE pgrecall.vector_sql(g, pgrecall.condition(g, r), true) INTO hits USING r, wanted;
+        EXECUTE pgrecall.vector_sql(g, plan.condition, true) INTO hits USING r, wanted;
     END IF;
 END
 $$;

@@ -2,9 +2,10 @@
 -- nearest rows is found. The curve has a value for each step of ef_search; a search looks up the step that
 -- reaches the recall it promises (pgrecall.breadth).
 --
--- Asked are stored embeddings with noise: at a cosine of 0.8 and 0.55 to themselves, questions are as hard to
--- find neighbours for as real ones, which lie that far from the texts that answer them; without noise they
--- are much easier. Rows at equal distance count as equally right.
+-- Asked are the embeddings that the caller gives: of questions, or of short pieces of the stored texts, which
+-- are as hard to find neighbours for. Who has no embedder at hand gets stored embeddings with noise, at a
+-- cosine of 0.8 and 0.55 to themselves; without noise they would be much easier than questions. Rows at equal
+-- distance count as equally right.
 
 CREATE FUNCTION pgrecall.steps()
 RETURNS integer[]
@@ -76,7 +77,8 @@ $$;
 
 -- Measures, stores and returns the curve; NULL where there is no index, or so few chunks that searches
 -- are exact. Steps beyond the one that finds everything are not tried.
-CREATE FUNCTION pgrecall.measure_recall(collection text, questions integer DEFAULT 40)
+CREATE FUNCTION pgrecall.measure_recall(
+    collection text, questions integer DEFAULT 40, embeddings halfvec[] DEFAULT NULL)
 RETURNS real[]
 LANGUAGE plpgsql VOLATILE
 SET hnsw.iterative_scan = 'off'
@@ -92,7 +94,7 @@ BEGIN
     IF NOT g.indexed OR g.chunk_count <= 2000 THEN
         RETURN NULL;
     END IF;
-    asked := pgrecall.recall_questions(g, questions);
+    asked := coalesce(embeddings, pgrecall.recall_questions(g, questions));
     tenth := pgrecall.true_distances(g, asked, ARRAY(
         SELECT distances[10] + equal FROM pgrecall.found_distances(g, asked, 400) ORDER BY question));
     FOREACH step IN ARRAY pgrecall.steps() LOOP

@@ -45,7 +45,8 @@ CREATE FUNCTION pgrecall.search_vector(
 RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE
 SET hnsw.iterative_scan = 'off'
-SET hnsw.ef_search = 100 AS $$
+SET hnsw.ef_search = 100
+SET enable_sort = on AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
     r pgrecall.request;
@@ -176,7 +177,8 @@ CREATE FUNCTION pgrecall.search(
 RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE
 SET hnsw.iterative_scan = 'off'
-SET hnsw.ef_search = 100 AS $$
+SET hnsw.ef_search = 100
+SET enable_sort = on AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
     weight double precision :=
@@ -217,7 +219,8 @@ CREATE FUNCTION pgrecall.similar(
 RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE
 SET hnsw.iterative_scan = 'off'
-SET hnsw.ef_search = 100 AS $$
+SET hnsw.ef_search = 100
+SET enable_sort = on AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
     r pgrecall.request := pgrecall.request(g, filter, tenant, NULL, NULL);
@@ -258,7 +261,8 @@ RETURNS TABLE (
     planning double precision, execution double precision, plan jsonb)
 LANGUAGE plpgsql VOLATILE
 SET hnsw.iterative_scan = 'off'
-SET hnsw.ef_search = 100 AS $$
+SET hnsw.ef_search = 100
+SET enable_sort = on AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection);
     r pgrecall.request;
@@ -282,10 +286,13 @@ BEGIN
                g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall))) AS p;
         PERFORM set_config('hnsw.ef_search', coalesce(breadth, 100)::text, true),
                 set_config('hnsw.iterative_scan',
-                           CASE WHEN condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true);
+                           CASE WHEN condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true),
+                set_config('enable_sort', CASE WHEN strategy = 'exact' OR condition IS NULL
+                                          THEN 'on' ELSE 'off' END, true);
         statement := pgrecall.vector_sql(g, condition, strategy = 'exact');
         EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
           USING r, CASE WHEN condition IS NULL OR strategy = 'exact' THEN wanted ELSE 2 * wanted END;
+        PERFORM set_config('enable_sort', 'on', true);
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;
     END IF;

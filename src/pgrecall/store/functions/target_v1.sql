@@ -150,31 +150,24 @@ BEGIN
 END
 $$;
 
--- The rows that may answer, as SQL; NULL if all of the generation may. `passed_by` writes it for the scan of
--- another index that passes by what does not match: so that no other index comes into question.
-CREATE FUNCTION pgrecall.condition(g pgrecall.target, r pgrecall.request, passed_by boolean DEFAULT false)
+-- The rows that may answer, as SQL; NULL if all of the generation may.
+CREATE FUNCTION pgrecall.condition(g pgrecall.target, r pgrecall.request)
 RETURNS text
 LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    parts text[] := array_remove(ARRAY[
+BEGIN
+    RETURN nullif(concat_ws(' AND ',
         CASE WHEN r.tenant IS NOT NULL THEN 'c.tenant_id = ($1).tenant' END,
         CASE WHEN r.path IS NOT NULL THEN 'c.metadata @@ ($1).path' END,
+        CASE WHEN r.path IS NOT NULL AND g.defaults ? 'metadata_indexes' THEN
+            pgrecall.indexed_conditions(r.filter, g.defaults -> 'metadata_indexes') END,
         CASE WHEN r.uri_prefix IS NOT NULL THEN 'starts_with(c.uri, ($1).uri_prefix)' END,
         CASE WHEN r.documents IS NOT NULL THEN 'c.document_id = ANY (($1).documents)' END,
         CASE WHEN r.excluded IS NOT NULL THEN 'c.document_id <> ($1).excluded' END,
-        CASE WHEN r.required IS NOT NULL THEN 'c.tsv @@ ($1).required' END], NULL);
-BEGIN
-    IF passed_by THEN
-        RETURN nullif(array_to_string(ARRAY(
-            SELECT '(' || part || ') IS TRUE' FROM unnest(parts) AS part), ' AND '), '');
-    ELSIF r.path IS NOT NULL AND g.defaults ? 'metadata_indexes' THEN
-        parts := parts || pgrecall.indexed_conditions(r.filter, g.defaults -> 'metadata_indexes');
-    END IF;
-    RETURN nullif(array_to_string(parts, ' AND '), '');
+        CASE WHEN r.required IS NOT NULL THEN 'c.tsv @@ ($1).required' END), '');
 END
 $$;
 
--- About how many rows match a condition: the planner's estimate if that is far above `enough`, else
+-- About how many rows match a condition: the planner's estimate if that is above `enough`, else
 -- counted, no further than enough + 1. Volatile, since only such functions may EXPLAIN.
 CREATE FUNCTION pgrecall.matching(
     g pgrecall.target, r pgrecall.request, condition text, enough integer)
@@ -186,10 +179,10 @@ DECLARE
     estimate bigint;
     counted bigint;
 BEGIN
-    IF g.chunk_count > 4 * enough THEN
+    IF g.chunk_count > 1.25 * enough THEN
         EXECUTE 'EXPLAIN (FORMAT JSON) ' || from_where INTO plan USING r;
         estimate := plan -> 0 -> 'Plan' ->> 'Plan Rows';
-        IF estimate > 4 * enough THEN
+        IF estimate > 1.25 * enough THEN
             RETURN estimate;
         END IF;
     END IF;

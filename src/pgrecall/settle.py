@@ -1,0 +1,38 @@
+"""After a run: indexes and statistics, and how much of the truth the index finds. A flow that composes
+``embed`` and ``store``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pgrecall.embed.base import Embedder
+from pgrecall.embed.steps import embed_queries
+from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
+from pgrecall.flow import Flow
+from pgrecall.store import indexes, recall
+from pgrecall.store.collections import Generation
+from pgrecall.store.recall import RecallReport
+
+logger = logging.getLogger(__name__)
+
+
+def settle(generation: Generation, embedder: Callable[[], Embedder], *, written: int) -> Flow[None]:
+    """After a run that wrote so many chunks: what ``indexes.settle`` does, and the recall if it is due."""
+    yield from indexes.settle(generation, written=written)
+    if not (yield from recall.due(generation)):
+        return
+    try:
+        yield from measure_recall(generation, embedder(), questions=recall.QUESTIONS)
+    except (CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra) as exc:
+        # Everything is stored and searchable; it is measured after the next run.
+        logger.warning("The recall of %s was not measured: %s", generation.collection, exc)
+
+
+def measure_recall(
+    generation: Generation, embedder: Embedder, *, questions: int
+) -> Flow[RecallReport]:
+    """Measure with so many pieces of the stored texts. Raises InvalidArgument where all is exact."""
+    pieces = yield from recall.questions(generation, questions)
+    embeddings = (yield from embed_queries(embedder, pieces)) if pieces else []
+    return (yield from recall.measure(generation, embeddings))
