@@ -30,7 +30,7 @@ from pgrecall.flow import run
 from pgrecall.ingest.job import WRITERS
 from pgrecall.pipeline import spread
 from pgrecall.settle import settle
-from pgrecall.store import collections, documents
+from pgrecall.store import collections, documents, indexes
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import prepare
