@@ -12,8 +12,9 @@ $$;
 
 -- A question without its exclusions, and its phrases and exclusions as one tsquery that rows must satisfy:
 -- several words "in quotation marks" must stand there word by word, and what follows a minus sign must
--- not. In more than sixteen words, quotation marks and dashes are prose, and require nothing. A word is
--- looked up as each of the languages of a collection would store it.
+-- not. In more than sixteen words, or a thousand characters, quotation marks and dashes are prose, and
+-- require nothing: Postgres takes no phrase of many thousand words, nor many thousand phrases in any time. A
+-- word is looked up as each of the languages of a collection would store it.
 CREATE FUNCTION pgrecall.split_question(
     languages text[], question text, OUT plain text, OUT required tsquery)
 LANGUAGE plpgsql STABLE AS $$
@@ -28,7 +29,8 @@ DECLARE
     one tsquery;
 BEGIN
     plain := question;
-    IF strpos(question, '"') = 0 AND strpos(question, '-') = 0 OR question ~ '(\S+\s+){16}\S' THEN
+    IF length(question) > 1000 OR strpos(question, '"') = 0 AND strpos(question, '-') = 0
+       OR question ~ '(\S+\s+){16}\S' THEN
         RETURN;
     END IF;
     FOR sign, phrase IN
