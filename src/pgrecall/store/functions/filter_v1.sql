@@ -27,6 +27,22 @@ BEGIN
 END
 $$;
 
+-- Predicates joined by && or ||, a hundred at a time: Postgres goes one call deeper for each operator of a
+-- chain, and twenty thousand would be too deep. NULL if there are none.
+CREATE FUNCTION pgrecall.filter_join(predicates text[], operator text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    WHILE cardinality(predicates) > 1 LOOP
+        predicates := ARRAY(
+            SELECT format('(%s)', string_agg(predicate, operator ORDER BY n))
+              FROM unnest(predicates) WITH ORDINALITY AS p (predicate, n)
+             GROUP BY (n - 1) / 100 ORDER BY (n - 1) / 100);
+    END LOOP;
+    RETURN predicates[1];
+END
+$$;
+
 CREATE FUNCTION pgrecall.filter_predicate(filter jsonb, path text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -52,8 +68,9 @@ BEGIN
                     MESSAGE = format('%s takes a list of filters', key);
             END IF;
             SELECT coalesce(
-                       string_agg(format('(%s)', pgrecall.filter_predicate(v, path)),
-                                  CASE key WHEN '$and' THEN ' && ' ELSE ' || ' END),
+                       pgrecall.filter_join(
+                           array_agg(format('(%s)', pgrecall.filter_predicate(v, path))),
+                           CASE key WHEN '$and' THEN ' && ' ELSE ' || ' END),
                        CASE key WHEN '$and' THEN '1 == 1' ELSE '1 == 0' END)
               INTO part
               FROM jsonb_array_elements(value) AS v;
@@ -73,7 +90,8 @@ BEGIN
                     MESSAGE = format('%s takes a list of values', key);
             END IF;
             SELECT coalesce(
-                       string_agg(format('%s == %s', path, pgrecall.filter_literal(v, key)), ' || '),
+                       pgrecall.filter_join(
+                           array_agg(format('%s == %s', path, pgrecall.filter_literal(v, key))), ' || '),
                        '1 == 0')
               INTO part
               FROM jsonb_array_elements(value) AS v;
@@ -97,7 +115,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PR003',
             MESSAGE = format('the filter %s is empty', path);
     END IF;
-    RETURN array_to_string(parts, ' && ');
+    RETURN pgrecall.filter_join(parts, ' && ');
 END
 $$;
 
