@@ -89,7 +89,7 @@ class Refinement:
     combine: Combine = "rrf"
 
     def __post_init__(self) -> None:
-        _check_whole("k", self.k, 1)
+        _check_whole("k", self.k or 0, 1)
         _check_whole("candidates", self.candidates, int(self.k))
         _check_whole("per_document", self.per_document, 1)
         _check_whole("expand_by", self.expand_by, 1)

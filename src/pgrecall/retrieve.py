@@ -63,6 +63,7 @@ class SearchOptions(CandidateOptions, total=False):
     explain: bool
 
 
+_QUESTION = "A question is a text, an embedding, or a list of these"
 #: The options that are not the database's business.
 _REFINED = CandidateOptions.__annotations__.keys()
 #: With these alone, the answer of the database is the answer.
@@ -112,12 +113,21 @@ def listed(question: Questions) -> list[Question]:
     """The questions; a list of numbers is one embedding. Raises InvalidArgument if there is none."""
     if isinstance(question, str):
         return [question]
+    if not isinstance(question, Sequence | np.ndarray) or isinstance(question, bytes):
+        raise errors.InvalidArgument(f"{_QUESTION}, not of type {type(question).__name__}.")
     rows = question if not isinstance(question, np.ndarray) or question.ndim > 1 else [question]
     if len(rows) and isinstance(rows[0], Real):
-        return [np.asarray(rows, dtype=np.float32)]
+        return [_embedding(rows)]
     if not len(rows):
         raise errors.InvalidArgument("There is no question; pass one, or a list of at least one.")
     return list(rows)
+
+
+def _embedding(question: object) -> FloatArray:
+    try:
+        return np.asarray(question, dtype=np.float32)
+    except (TypeError, ValueError) as exc:
+        raise errors.InvalidArgument(f"{_QUESTION}, and numbers make an embedding.") from exc
 
 
 def _search(target: Target, asked: Sequence[Question], options: SearchOptions) -> Flow[Hits]:
@@ -171,7 +181,7 @@ def _queries(
     return [
         store.Query(**given, text=question, embedding=next(vectors))
         if isinstance(question, str)
-        else store.Query(**given, embedding=np.asarray(question, dtype=np.float32))
+        else store.Query(**given, embedding=_embedding(question))
         for question in asked
     ]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, cast
 from uuid import UUID
 
 from pgrecall.errors import InvalidArgument
@@ -41,6 +41,14 @@ class Query:
         _check_whole("k", self.k, 10_000)
         if self.ef_search is not None:
             _check_whole("ef_search", self.ef_search, 1_000)
+        _check_text("tenant_id", self.tenant_id)
+        _check_text("uri_prefix", self.uri_prefix)
+        _check_share("recall", self.recall)
+        _check_share("vector_weight", self.vector_weight)
+        if self.fusion not in ("convex", "dbsf", "rrf"):
+            raise InvalidArgument(
+                f'The fusion must be "convex", "dbsf" or "rrf", not {self.fusion!r}.'
+            )
 
     @property
     def words(self) -> str:
@@ -51,6 +59,16 @@ class Query:
 def _check_whole(name: str, value: object, most: int) -> None:
     if not isinstance(value, Integral) or not 1 <= int(value) <= most:
         raise InvalidArgument(f"{name} must be a whole number from 1 to {most:,}, not {value!r}.")
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgument(f"The {name} must be a text, not {value!r}.")
+
+
+def _check_share(name: str, value: object) -> None:
+    if value is not None and not (isinstance(value, Real) and 0 <= cast(float, value) <= 1):
+        raise InvalidArgument(f"The {name} must be a number from 0 to 1, not {value!r}.")
 
 
 _COLUMNS = """
@@ -83,7 +101,10 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
     elif query.embedding is None:
         raise InvalidArgument(f"A {query.mode} search needs an embedding.")
     else:
-        embedding, scan = encode(query.embedding), [query.exact, query.ef_search, query.recall]
+        embedding, scan = (
+            encode(query.embedding),
+            [bool(query.exact), query.ef_search, query.recall],
+        )
         if query.mode == "vector":
             rows = yield from fetch_binary(_VECTOR, [name, embedding, *scan, *scope])
         else:
@@ -110,7 +131,7 @@ def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
             None if query.mode == "vector" else query.words,
             None if query.embedding is None else encode(query.embedding),
             *_scope(query),
-            query.exact,
+            bool(query.exact),
             query.ef_search,
             query.recall,
         ],
@@ -147,8 +168,15 @@ def _scope(query: Query) -> list[Any]:
         encode_filter(query.where),
         query.tenant_id,
         query.uri_prefix,
-        None if query.documents is None else list(query.documents),
+        None if query.documents is None else _ids(query.documents),
     ]
+
+
+def _ids(documents: Iterable[UUID | str]) -> list[UUID]:
+    try:
+        return [UUID(str(document)) for document in documents]
+    except (TypeError, ValueError) as exc:
+        raise InvalidArgument("documents must be a list of the ids of documents, UUIDs.") from exc
 
 
 def _hits(rows: list[Row], mode: Mode) -> Hits:

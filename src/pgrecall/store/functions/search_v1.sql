@@ -234,6 +234,7 @@ BEGIN
     IF r.embedding IS NULL THEN
         RETURN;
     END IF;
+    PERFORM pgrecall.check_embedding(g, r.embedding);
     r.excluded := document;
     found := pgrecall.vector_arm(g, r, k, false, pgrecall.ef_search(g, k, NULL, NULL));
     RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);

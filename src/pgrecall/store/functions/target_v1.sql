@@ -107,6 +107,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = format(
             'the query embedding has %s dimensions, the collection %s: embed it with %s',
             vector_dims(query_embedding), g.dimensions, g.embedder);
+    ELSIF l2_norm(query_embedding) = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the query embedding is zero and points nowhere';
     END IF;
 END
 $$;
