@@ -50,6 +50,8 @@ TEXTS = [
     "%s",
     "ﬀ",
     "\U0001f600",
+    "\U0010ffff",
+    "\U0010ffffa",
 ]
 NUMBERS = [
     0,

@@ -1,8 +1,8 @@
 -- Indexes on single keys of the metadata. They only narrow down: every condition here follows from the
 -- filter, and the filter is checked on each row that they let through.
 
--- The value under a key as a number, for a btree index. A list, in which any element may match, is NaN:
--- greater than every number, and let through by every condition. Anything else matches no number.
+-- The value under a key as a number, for a btree index. A list, in which any element may match, is NaN,
+-- and let through by every condition. Anything else matches no number.
 CREATE FUNCTION pgrecall.metadata_number(metadata jsonb, key text)
 RETURNS numeric
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -14,7 +14,7 @@ END
 $$;
 
 -- The beginning of the text under a key, by code point as filters compare; an index entry has a largest
--- size. A list is the largest text, U+10FFFF.
+-- size. A list is U+10FFFF.
 CREATE FUNCTION pgrecall.metadata_text(metadata jsonb, key text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -65,9 +65,6 @@ BEGIN
     given := CASE kind
         WHEN 'number' THEN format('(($1).filter #>> %L)::numeric', place)
         ELSE format('left(($1).filter #>> %L, 200)', place) END;
-    IF comparison = '>=' THEN
-        RETURN format('%s >= %s', expression, given);
-    END IF;
     RETURN format('(%1$s %2$s %3$s OR %1$s = %4$s)', expression, comparison, given,
         CASE kind WHEN 'number' THEN '''NaN''' ELSE 'U&''\+10FFFF''' END);
 END
