@@ -106,7 +106,7 @@ RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$
     SELECT least(1000, greatest(wanted + wanted / 2, ceil(sqrt(greatest(wanted, 10) / 10.0) *
         CASE WHEN curve IS NULL THEN 200 ELSE (
-            SELECT coalesce(min(step) FILTER (WHERE reached >= recall::real),
+            SELECT coalesce(min(step) FILTER (WHERE reached >= recall - 1e-6),
                             min(step) FILTER (WHERE reached >= best - 0.01))
               FROM (SELECT step, reached, max(reached) OVER () AS best
                       FROM unnest(pgrecall.steps(), curve) AS measured (step, reached)) AS m)

@@ -195,6 +195,8 @@ BEGIN
     ELSIF weight NOT BETWEEN 0 AND 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the vector_weight must lie between 0 and 1';
     END IF;
+    -- A product with one of the smallest numbers there are is an underflow, which Postgres refuses.
+    weight := round(weight::numeric, 12);
     r := pgrecall.with_question(
         g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text);
     r.embedding := query_embedding;
