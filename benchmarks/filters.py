@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pgrecall import Document
 from pgrecall.flow import run
 from pgrecall.settle import settle
 from pgrecall.store import collections, documents
+from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import fetch
 from pgrecall.store.vectors import encode_all
@@ -45,8 +47,10 @@ def sources(wanted: int) -> list[str]:
     return found[:wanted]
 
 
-def rows(passages: list[str], vectors: FloatArray, count: int) -> Iterator[Prepared]:
-    """Passages in turn, each time with other noise on its vector; far[n] says how far from the first."""
+def noisy(
+    passages: list[str], vectors: FloatArray, count: int
+) -> Iterator[tuple[str, FloatArray, dict[str, int]]]:
+    """Text, vector and metadata: the passages in turn, each time with other noise on the vector."""
     random = np.random.default_rng(0)
     keys = random.permutation(count)
     for n in range(count):
@@ -54,7 +58,12 @@ def rows(passages: list[str], vectors: FloatArray, count: int) -> Iterator[Prepa
         vector = vectors[base] + NOISE * random.standard_normal(vectors.shape[1]).astype(np.float32)
         metadata = {name: int(keys[n] % modulus) for name, modulus in SHARES.items()}
         metadata["position"] = int(keys[n])
-        text = f"{passages[base]} {n}"
+        yield f"{passages[base]} {n}", vector, metadata
+
+
+def rows(passages: list[str], vectors: FloatArray, count: int) -> Iterator[Prepared]:
+    """The same as documents of one chunk each."""
+    for n, (text, vector, metadata) in enumerate(noisy(passages, vectors, count)):
         document = Document(uri=f"d{n}", text=text, metadata=metadata)
         yield Prepared(
             document=document,
@@ -67,20 +76,19 @@ def rows(passages: list[str], vectors: FloatArray, count: int) -> Iterator[Prepa
         )
 
 
+def write(db: pgrecall.Database, generation: Generation, prepared: Iterator[Prepared]) -> None:
+    """Store them, without indexes if there are none yet."""
+    while group := list(islice(prepared, 512)):
+        run(documents.write(generation, group), db._session)
+
+
 def fill(db: pgrecall.Database, count: int) -> pgrecall.Collection:
     """The collection, indexed."""
     embedder = pgrecall.open_embedder("static")
     passages = sources(20_000)
     docs = db.create_collection("filters")
     generation = run(collections.active("filters"), db._session)
-    group: list[Prepared] = []
-    for row in rows(passages, embedder.embed_documents(passages), count):
-        group.append(row)
-        if len(group) == 512:
-            run(documents.write(generation, group), db._session)
-            group = []
-    if group:
-        run(documents.write(generation, group), db._session)
+    write(db, generation, rows(passages, embedder.embed_documents(passages), count))
     run(settle(generation, lambda: embedder, written=count), db._session)
     docs.index_metadata("position", type="int")
     return docs

@@ -1,0 +1,156 @@
+"""Search and index build by the number of rows.
+
+    python benchmarks/growth.py [--rows 10000 30000 100000 300000] [--plot docs/images/growth.svg]
+
+The passages of filters.py, repeated until there are enough, in each round with a fifth of the longer words
+replaced by words of other passages: no two rows are equal, and words are as common or rare as in the original.
+Each size is a collection of its own, built from nothing. The plot needs matplotlib (benchmarks/peers.txt).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filters import questions, rows, sources, write
+
+import pgrecall
+from pgrecall.flow import run
+from pgrecall.store import collections, indexes
+from pgrecall.store.collections import Generation
+from pgrecall.store.session import fetch, transaction
+from pgrecall.types import FloatArray, Mode
+
+MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
+WORD = re.compile(r"[^\W\d_]{4,}")
+CHANGED = 0.2
+
+
+def varied(count: int) -> list[str]:
+    """So many passages, all different."""
+    originals = sources(20_000)
+    words = [word for text in originals for word in WORD.findall(text)]
+    chance = random.Random(0)
+
+    def other(match: re.Match[str]) -> str:
+        return chance.choice(words) if chance.random() < CHANGED else match[0]
+
+    return [
+        originals[n] if n < len(originals) else WORD.sub(other, originals[n % len(originals)])
+        for n in range(count)
+    ]
+
+
+@dataclass(slots=True)
+class Figures:
+    """Of one size: p50 and p95 in ms by mode, and the HNSW index."""
+
+    times: dict[Mode, tuple[float, float]]
+    build_seconds: float
+    index_bytes: int
+
+
+def build(db: pgrecall.Database, generation: Generation) -> tuple[float, int]:
+    """Build the HNSW index alone: seconds and bytes."""
+    began = time.perf_counter()
+    run(transaction(indexes._build(generation, "embedding")), db._session)
+    seconds = time.perf_counter() - began
+    index = f"pgrecall.{generation.table}_embedding"
+    size = run(fetch("SELECT pg_relation_size(to_regclass(%s))", [index]), db._session)
+    return seconds, int(size[0][0])
+
+
+def times(docs: pgrecall.Collection, asked: list[str]) -> dict[Mode, tuple[float, float]]:
+    """The modes in turn for every question, each warmed by the question before."""
+    taken: dict[Mode, list[float]] = {mode: [] for mode in MODES}
+    for question in asked[:10] + asked:
+        for mode in MODES:
+            began = time.perf_counter()
+            docs.search(question, mode=mode)
+            taken[mode].append((time.perf_counter() - began) * 1e3)
+    return {
+        mode: (float(np.median(taken[mode][10:])), float(np.percentile(taken[mode][10:], 95)))
+        for mode in MODES
+    }
+
+
+def measure(
+    db: pgrecall.Database, passages: list[str], vectors: FloatArray, asked: list[str]
+) -> Figures:
+    """A collection of these passages, measured and dropped."""
+    docs = db.create_collection("growth")
+    generation = run(collections.active("growth"), db._session)
+    write(db, generation, rows(passages, vectors, len(passages)))
+    seconds, size = build(db, generation)
+    run(indexes.settle(generation, written=len(passages)), db._session)
+    figures = Figures(times(docs, asked), seconds, size)
+    db.drop_collection("growth")
+    return figures
+
+
+def report(count: int, figures: Figures) -> str:
+    """A row of the table."""
+    cells = [f"{p50:.1f}, {p95:.1f}" for p50, p95 in figures.times.values()]
+    cells += [f"{figures.build_seconds:.1f} s", f"{figures.index_bytes / 2**20:.0f} MB"]
+    return f"| {count:,} | {' | '.join(cells)} |"
+
+
+def plot(results: dict[int, Figures], path: Path) -> None:
+    """p50 of the modes, and the build of the index, by rows."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["svg.hashsalt"] = "pgrecall"
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    search, index = figure.subplots(1, 2, width_ratios=[3, 2])
+    counts = list(results)
+    for mode, marker, colour in zip(MODES, "osD", ["#0b5fa5", "#e09f3e", "#d1495b"], strict=True):
+        p50 = [results[count].times[mode][0] for count in counts]
+        search.plot(counts, p50, marker=marker, color=colour, label=mode)
+    built = [results[count].build_seconds for count in counts]
+    index.plot(counts, built, marker="o", color="#555555")
+    search.set(title="search, p50 in ms", ylim=0)
+    search.legend(frameon=False)
+    for count, seconds in zip(counts, built, strict=True):
+        index.annotate(
+            f"{seconds:.0f}", (count, seconds), (-4, 6), textcoords="offset points", ha="right"
+        )
+    index.set(title="HNSW build in s", yscale="log", yticks=[])
+    for axes in (search, index):
+        axes.set(xscale="log", xlabel="rows")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts], rotation=30)
+        axes.minorticks_off()
+        axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000])
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    passages = varied(max(arguments.rows))
+    vectors = pgrecall.open_embedder("static").embed_documents(passages)
+    asked = questions(arguments.queries)
+    results: dict[int, Figures] = {}
+    print(f"| rows | {' | '.join(f'{m} p50, p95 in ms' for m in MODES)} | HNSW build | HNSW size |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as home, pgrecall.connect(home=Path(home)) as db:
+        for count in sorted(arguments.rows):
+            results[count] = measure(db, passages[:count], vectors[:count], asked)
+            print(report(count, results[count]), flush=True)
+    if arguments.plot:
+        plot(results, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()
