@@ -67,7 +67,10 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_share(name: str, value: object) -> None:
-    if value is not None and not (isinstance(value, Real) and 0 <= cast(float, value) <= 1):
+    if value is None:
+        return
+    # Postgres takes no boolean for a number.
+    if isinstance(value, bool) or not (isinstance(value, Real) and 0 <= cast(float, value) <= 1):
         raise InvalidArgument(f"The {name} must be a number from 0 to 1, not {value!r}.")
 
 
