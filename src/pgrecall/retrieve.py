@@ -201,6 +201,10 @@ def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -
         return (yield from store.similar(generation, to.document_id, to.ordinal, query))
     if isinstance(to, str):
         to = Document(uri=to, text="", tenant_id=options.get("tenant_id") or "")
+    if not isinstance(to, Document):
+        raise errors.InvalidArgument(
+            f"similar takes a hit, a document or a uri, not {type(to).__name__}."
+        )
     document = documents.document_id(generation.collection, to)
     return (yield from store.similar(generation, document, None, query))
 
