@@ -99,14 +99,15 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- The breadth of an index scan that finds this share of the nearest rows, from the curve that was measured
--- for the generation (pgrecall.measure_recall); before it was measured, 200. Where no step reaches it, the
--- step beyond which hardly anything is gained. More rows need more breadth.
+-- for the generation (pgrecall.measure_recall), within half a percent, which is less than the error of the
+-- measurement; before it was measured, 200. Where no step reaches it, the step beyond which hardly anything is
+-- gained. More rows need more breadth.
 CREATE FUNCTION pgrecall.breadth(curve real[], recall double precision, wanted integer)
 RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$
     SELECT least(1000, greatest(wanted + wanted / 2, ceil(sqrt(greatest(wanted, 10) / 10.0) *
         CASE WHEN curve IS NULL THEN 200 ELSE (
-            SELECT coalesce(min(step) FILTER (WHERE reached >= recall - 1e-6),
+            SELECT coalesce(min(step) FILTER (WHERE reached >= recall - 0.005),
                             min(step) FILTER (WHERE reached >= best - 0.01))
               FROM (SELECT step, reached, max(reached) OVER () AS best
                       FROM unnest(pgrecall.steps(), curve) AS measured (step, reached)) AS m)
