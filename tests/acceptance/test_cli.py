@@ -134,7 +134,7 @@ def test_a_reranker_that_fails_is_remarked_on(cli: Cli, notes: Path) -> None:
 
 
 def test_collections_status_delete_and_drop(cli: Cli, notes: Path) -> None:
-    cli("ingest", notes, "-c", "a", "--max-tokens", 64, "--overlap-tokens", 0)
+    cli("ingest", notes, "-c", "a", "--chunk-tokens", 64, "--chunk-overlap", 0)
     (status,) = lines(cli("status", "-c", "a", "--json"))
     assert (status["documents"], status["failed"]) == (3, 1)
     assert status["indexed"]
@@ -165,7 +165,7 @@ def test_a_changed_file_replaces_its_old_version(cli: Cli, notes: Path) -> None:
         (["ingest", "/nowhere/at/all"], 1, "no such file"),
         (["ingest", "x", "--embedder", "magic:model"], 1, "magic"),
         (["ingest", "x", "--embedder", "openai:text-embedding-3-small"], 1, "OPENAI_API_KEY"),
-        (["ingest", "x", "--max-tokens", "-3"], 1, "max_tokens"),
+        (["ingest", "x", "--chunk-tokens", "-3"], 1, "max_tokens"),
         (["ingest", "x", "--metadata", "novalue"], 2, "KEY=VALUE"),
         (["collections", "--drop", "nothing", "--yes"], 1, "no collection"),
         (["frobnicate"], 2, "frobnicate"),

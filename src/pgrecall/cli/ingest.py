@@ -40,10 +40,10 @@ def ingest(
             help="For a new collection, e.g. openai:text-embedding-3-small. Without it: static.",
         ),
     ] = None,
-    max_tokens: Annotated[
+    chunk_tokens: Annotated[
         int | None, typer.Option(show_default=False, help="Longest chunk; for a new collection.")
     ] = None,
-    overlap_tokens: Annotated[
+    chunk_overlap: Annotated[
         int | None, typer.Option(show_default=False, help="Overlap; for a new collection.")
     ] = None,
     text_field: Annotated[
@@ -89,7 +89,7 @@ def ingest(
         encoding=encoding,
         language=language,
     )
-    chunking = _chunking(max_tokens, overlap_tokens)
+    chunking = _chunking(chunk_tokens, chunk_overlap)
     with open_database(url) as db:
         target = db.create_collection(
             collection, embedder=embedder, chunking=chunking, exist_ok=True
@@ -118,10 +118,10 @@ def delete(
     raise typer.Exit(0 if removed else 1)
 
 
-def _chunking(max_tokens: int | None, overlap_tokens: int | None) -> ChunkConfig | None:
+def _chunking(tokens: int | None, overlap: int | None) -> ChunkConfig | None:
     from pgrecall.chunking import ChunkConfig
 
-    given = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
+    given = {"max_tokens": tokens, "overlap_tokens": overlap}
     named: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return ChunkConfig(**named) if named else None
 
