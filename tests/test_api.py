@@ -312,6 +312,7 @@ def test_collections_come_and_go(db: Database, docs: Collection, embedder: TinyE
         db.collection("docs")
     gone: list[Callable[[], object]] = [
         lambda: docs.search("tide"),
+        lambda: docs.search("tide", mode="vector"),
         docs.status,
         docs.optimize,
         lambda: docs.ingest(Document(uri="b", text="tide")),
@@ -319,6 +320,15 @@ def test_collections_come_and_go(db: Database, docs: Collection, embedder: TinyE
     for act in gone:
         with pytest.raises(errors.CollectionNotFound):
             act()
+
+
+def test_a_collection_that_was_made_anew_is_found(db: Database, embedder: TinyEmbedder) -> None:
+    docs = db.create_collection("docs", embedder=embedder)
+    docs.ingest(Document(uri="old", text="tide"))
+    db.drop_collection("docs")
+    db.create_collection("docs", embedder=embedder).ingest(Document(uri="new", text="tide"))
+    for mode in ("vector", "text", "hybrid"):
+        assert [hit.uri for hit in docs.search("tide", mode=mode)] == ["new"]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "nul\0", "\ud800"])

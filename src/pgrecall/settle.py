@@ -20,10 +20,11 @@ logger = logging.getLogger(__name__)
 def settle(generation: Generation, embedder: Callable[[], Embedder], *, written: int) -> Flow[None]:
     """After a run that wrote so many chunks: what ``indexes.settle`` does, and the recall if it is due."""
     yield from indexes.settle(generation, written=written)
-    if not (yield from recall.due(generation)):
+    questions = yield from recall.due(generation)
+    if not questions:
         return
     try:
-        yield from measure_recall(generation, embedder(), questions=recall.QUESTIONS)
+        yield from measure_recall(generation, embedder(), questions=questions)
     except (CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra) as exc:
         # Everything is stored and searchable; it is measured after the next run.
         logger.warning("The recall of %s was not measured: %s", generation.collection, exc)

@@ -109,7 +109,7 @@ class Stage:
     arm: str
     #: "exact", "hnsw" or "text".
     strategy: str
-    #: How many chunks match the conditions: counted up to a bound, estimated beyond it.
+    #: About how many chunks match the conditions, from a sample.
     matching: int
     #: Breadth of the index scan; None where there was none.
     ef_search: int | None

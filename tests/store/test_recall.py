@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,11 @@ def test_what_was_measured_is_so(docs: Collection) -> None:
     [
         (None, {}, 200),
         ([0.99, 1, 1, 1, 1, 1, 1, 1], {}, 40),
-        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {}, 160),
-        ([0.8, 0.9, 0.97, 0.9755, 0.99, 1, 1, 1], {}, 160),
-        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {"recall": 0.9}, 64),
-        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {"recall": 0.999}, 400),
+        # Between two steps, by the logarithm: 100 * 1.6 ** (1 / 3).
+        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {}, 117),
+        ([0.8, 0.9, 0.97, 0.9755, 0.99, 1, 1, 1], {}, 154),
+        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {"recall": 0.9}, 63),
+        ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {"recall": 0.999}, 302),
         ([0.8, 0.9, 0.97, 0.985, 0.99, 1, 1, 1], {"ef_search": 77}, 77),
         # No step reaches the promise: the one beyond which hardly anything is gained.
         ([0.7, 0.8, 0.9, 0.91, 0.93, 0.95, 0.955, 0.96], {}, 400),
@@ -98,9 +100,11 @@ def test_a_drift_is_seen(docs: Collection) -> None:
     set_curve(docs, [1.0] * 8)
     steady = docs.measure_recall(questions=20)
     assert steady.previous == dict.fromkeys(steady.curve, 1.0)
+    assert steady.previous_ef_search == 40
     worse = dict(zip(steady.curve, [0.9, *[1.0] * 7], strict=True))
-    assert type(steady)(curve=worse, previous=steady.previous, target=0.98, ef_search=64).drifted
-    assert not type(steady)(curve=worse, previous=None, target=0.98, ef_search=64).drifted
+    assert replace(steady, curve=worse).drifted
+    assert not replace(steady, curve=worse, previous_ef_search=64).drifted
+    assert not replace(steady, curve=worse, previous=None).drifted
 
 
 def test_nothing_to_measure(database_url: str) -> None:

@@ -26,8 +26,8 @@ def recall(
         print_json(as_json(report))
     else:
         for step, reached in report.curve.items():
-            mark = "  <- searches take this" if step == report.ef_search else ""
-            out().print(f"ef_search {step:5}  recall@10 {reached:.3f}{mark}", markup=False)
+            out().print(f"ef_search {step:5}  recall@10 {reached:.3f}", markup=False)
+        out().print(f"searches take {report.ef_search}", markup=False)
     if report.drifted:
         complain("The index finds clearly less than when it was measured last; see above.")
     if not report.kept:

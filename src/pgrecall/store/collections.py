@@ -203,11 +203,12 @@ def _drop(name: str) -> Flow[None]:
         yield from fetch(
             sql.SQL("DROP TABLE {}").format(sql.Identifier("pgrecall", f"chunks_g{number}"))
         )
-        yield from fetch(
-            sql.SQL("DROP FUNCTION IF EXISTS {}").format(
-                sql.Identifier("pgrecall", f"nearest_g{number}")
+        for function in ("nearest", "search_vector"):
+            yield from fetch(
+                sql.SQL("DROP FUNCTION IF EXISTS {}").format(
+                    sql.Identifier("pgrecall", f"{function}_g{number}")
+                )
             )
-        )
     yield from fetch("DELETE FROM pgrecall.collections WHERE name = %s", [name])
 
 

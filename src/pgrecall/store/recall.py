@@ -6,9 +6,11 @@ written): on source code and prose they were as hard as real questions, which th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from psycopg import sql
 
 from pgrecall.errors import InvalidArgument
@@ -17,8 +19,9 @@ from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch
 from pgrecall.types import FloatArray
 
-#: Questions of a measurement that nobody asked for.
-QUESTIONS = 40
+#: Questions of a measurement that nobody asked for: one for a thousand chunks, within these bounds. A graph
+#: that took long to build is worth a finer measurement.
+FEWEST, MOST = 40, 120
 #: Words of a question, and characters where there are no words.
 WORDS, CHARACTERS = 8, 60
 
@@ -37,38 +40,50 @@ class RecallReport:
     previous: Mapping[int, float] | None
     #: What searches of the collection promise, unless they say otherwise.
     target: float
-    #: The step that searches take: the smallest that keeps the promise, or, if none does, the one beyond
+    #: The breadth that searches take: the smallest that keeps the promise, or, if none does, the one beyond
     #: which hardly anything is gained.
     ef_search: int
+    #: The breadth that they took until now.
+    previous_ef_search: int
 
     @property
     def kept(self) -> bool:
         """Whether the index keeps the promise."""
-        return self.curve[self.ef_search] >= self.target - ERROR
+        return max(self.curve.values()) >= self.target - ERROR
 
     @property
     def drifted(self) -> bool:
-        """Whether the step that searches took until now finds clearly less than it did."""
+        """Whether the breadth that searches took until now finds clearly less than it did."""
         if self.previous is None:
             return False
-        step = _step(self.previous, self.target)
-        return self.curve[step] < self.previous[step] - DRIFT
+        taken = self.previous_ef_search
+        return _at(self.curve, taken) < _at(self.previous, taken) - DRIFT
 
 
-def due(generation: Generation) -> Flow[bool]:
-    """Whether there is an index that was not measured yet, or was at two thirds of its size or less."""
+def _at(curve: Mapping[int, float], ef_search: int) -> float:
+    """The recall of a breadth, between the steps as pgrecall.breadth takes it."""
+    return float(
+        np.interp(math.log(ef_search), [math.log(step) for step in curve], [*curve.values()])
+    )
+
+
+def due(generation: Generation) -> Flow[int]:
+    """With how many questions to measure an index that was not measured yet, or at two thirds of its size
+    or less; 0 if that is not due.
+    """
     rows = yield from fetch(
         """
-        SELECT recall_chunks IS NULL OR chunk_count NOT BETWEEN recall_chunks / 2 AND recall_chunks * 3 / 2
-          FROM pgrecall.generations WHERE generation_id = %s AND chunk_count > 2000
-           AND to_regclass(%s) IS NOT NULL
+        SELECT least(greatest(chunk_count / 1000, %s), %s) FROM pgrecall.generations
+         WHERE generation_id = %s AND chunk_count > 2000 AND to_regclass(%s) IS NOT NULL
+           AND (recall_chunks IS NULL
+                OR chunk_count NOT BETWEEN recall_chunks / 2 AND recall_chunks * 3 / 2)
         """,
-        [generation.generation_id, f"pgrecall.{generation.table}_embedding"],
+        [FEWEST, MOST, generation.generation_id, f"pgrecall.{generation.table}_embedding"],
     )
-    return bool(rows and rows[0][0])
+    return int(rows[0][0]) if rows else 0
 
 
-def questions(generation: Generation, count: int = QUESTIONS) -> Flow[list[str]]:
+def questions(generation: Generation, count: int) -> Flow[list[str]]:
     """Pieces of texts from all over the generation."""
     rows = yield from fetch(
         sql.SQL(
@@ -113,21 +128,18 @@ def measure(generation: Generation, embeddings: Sequence[FloatArray]) -> Flow[Re
             "every search is exact: its recall is 1."
         )
     target = float(generation.defaults.get("recall", 0.98))
-    found = dict(zip(steps, curve, strict=True))
+    breadths = yield from fetch(
+        "SELECT pgrecall.breadth(%s::real[], %s, 10), pgrecall.breadth(%s::real[], %s, 10)",
+        [curve, target, previous, target],
+    )
     return RecallReport(
-        curve=found,
+        curve=dict(zip(steps, curve, strict=True)),
         previous=None if previous is None else dict(zip(steps, previous, strict=True)),
         target=target,
-        ef_search=_step(found, target),
+        ef_search=breadths[0][0],
+        previous_ef_search=breadths[0][1],
     )
 
 
 def _literal(embedding: FloatArray) -> str:
     return "[" + ",".join(map(str, embedding.tolist())) + "]"
-
-
-def _step(curve: Mapping[int, float], target: float) -> int:
-    """As pgrecall.breadth chooses."""
-    best = max(curve.values())
-    enough = target - ERROR if best >= target - ERROR else best - 0.01
-    return next(step for step, reached in curve.items() if reached >= enough)

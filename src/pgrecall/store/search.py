@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from numbers import Integral, Real
-from typing import Any, cast
+from typing import Any, LiteralString, cast
 from uuid import UUID
+
+from psycopg import sql
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
@@ -51,6 +54,12 @@ class Query:
             )
 
     @property
+    def unfiltered(self) -> bool:
+        """Whether any chunk may answer, and the index may be asked."""
+        given = (self.where, self.tenant_id, self.uri_prefix, self.documents)
+        return not self.exact and all(value is None for value in given)
+
+    @property
     def words(self) -> str:
         """The text as Postgres can take it."""
         return self.text.replace("\x00", " ").encode("utf-8", "replace").decode()
@@ -74,11 +83,12 @@ def _check_share(name: str, value: object) -> None:
         raise InvalidArgument(f"The {name} must be a number from 0 to 1, not {value!r}.")
 
 
-_COLUMNS = """
+_NEAREST = """
     SELECT content, score, uri, title, metadata, tenant_id, document_id, ordinal, start_offset,
            end_offset, page, headings, vector_score, text_score, vector_rank, text_rank, strategy,
            complete
-      FROM pgrecall."""
+      FROM """
+_COLUMNS = f"{_NEAREST}pgrecall."
 _SCOPE = """
            k => %s::integer, filter => %s, tenant => %s, uri_prefix => %s, documents => %s::uuid[],
            generation => %s::integer"""
@@ -108,13 +118,28 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
             encode(query.embedding),
             [bool(query.exact), query.ef_search, query.recall],
         )
-        if query.mode == "vector":
+        if query.mode == "vector" and query.unfiltered:
+            asked = [name, embedding, query.k, query.ef_search, query.recall]
+            rows = yield from fetch_binary(_nearest(generation.generation_id), asked)
+        elif query.mode == "vector":
             rows = yield from fetch_binary(_VECTOR, [name, embedding, *scan, *scope])
         else:
             fusion = [query.vector_weight, query.fusion]
             asked = [name, query.words, embedding, *scan, *fusion, *scope]
             rows = yield from fetch_binary(_HYBRID, asked)
     return _hits(rows, query.mode)
+
+
+@cache
+def _nearest(generation_id: int) -> sql.SQL:
+    """What search_vector itself calls where nothing is asked but the nearest; a statement less to plan."""
+    function = sql.Identifier("pgrecall", f"search_vector_g{generation_id}").as_string()
+    return sql.SQL(
+        cast(
+            LiteralString,
+            f"{_NEAREST}{function}(%s, %s, %s::integer, %s::integer, %s::double precision)",
+        )
+    )
 
 
 _EXPLAIN = """

@@ -270,6 +270,8 @@ def translated(exc: psycopg.Error) -> errors.PgrecallError:
     state = exc.sqlstate or ""
     if state in RAISED:
         return RAISED[state](message[:1].upper() + message[1:])
+    if isinstance(exc, psycopg.errors.UndefinedFunction) and "search_vector_g" in message:
+        return errors.GenerationChanged()
     if isinstance(exc, psycopg.errors.UndefinedTable) and "chunks_g" in message:
         return errors.CollectionNotFound("The collection was dropped meanwhile.")
     if isinstance(exc, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):

@@ -24,8 +24,10 @@ LANGUAGE sql IMMUTABLE AS $$
            ' NULL::bigint, NULL::bigint, NULL::text, true'
 $$;
 
--- The index scan of a generation, without any condition, is a function of its own, so that Postgres keeps
--- its plan: planning takes as long as the scan. Made together with the generation.
+-- What nearly all searches of vectors are, an index scan without any condition, is done by functions of each
+-- generation, made together with it: they hold its SQL as it stands, so that Postgres keeps the plan, which takes
+-- as long to make as the scan. nearest_gN is the scan; search_vector_gN the whole search, as
+-- pgrecall.search_vector would do it.
 CREATE FUNCTION pgrecall.create_nearest(generation integer)
 RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
@@ -51,6 +53,36 @@ BEGIN
         generation,
         pgrecall.hit_columns(g.metric, 'c.distance', 'terms', 'weights'),
         pgrecall.distance(g.metric, g.dimensions, 'query', false));
+    EXECUTE format($sql$
+        CREATE OR REPLACE FUNCTION pgrecall.search_vector_g%1$s(
+            collection text, query halfvec, k integer, ef_search integer, recall double precision)
+        RETURNS SETOF pgrecall.hit
+        LANGUAGE plpgsql STABLE
+        SET hnsw.iterative_scan = 'off'
+        SET hnsw.ef_search = 100
+        SET enable_sort = on
+        SET search_path FROM CURRENT AS $search$
+        DECLARE
+            g pgrecall.target := pgrecall.active_generation(collection, %1$s);
+            r pgrecall.request;
+            breadth integer;
+            hits pgrecall.hit[];
+            how text := 'hnsw';
+        BEGIN
+            PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query);
+            breadth := pgrecall.ef_search(g, k, ef_search, recall);
+            IF g.indexed AND g.chunk_count > 2000 THEN
+                PERFORM set_config('hnsw.ef_search', breadth::text, true);
+                SELECT array_agg(n) INTO hits FROM pgrecall.nearest_g%1$s(query, k, NULL, NULL) AS n;
+            END IF;
+            IF coalesce(cardinality(hits), 0) < k THEN
+                r.embedding := query;
+                SELECT * INTO hits, how FROM pgrecall.vector_arm(g, pgrecall.scoped(g, r), k, false, breadth);
+            END IF;
+            RETURN QUERY SELECT * FROM pgrecall.vector_answer(hits, how);
+        END
+        $search$
+        $sql$, generation);
 END
 $$;
 
@@ -90,28 +122,41 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Up to how many matching rows they are searched exactly. If m of n rows match, an exact search costs m times
--- 1.3 to 2.5 us, a scan that passes by the others up to 20 us for each of about 300 n / m rows (256 dimensions;
+-- 1.3 to 2.5 us, a scan that passes by the others up to 20 us for each of about 250 n / m rows (256 dimensions;
 -- longer vectors cost both alike); and the scan finds most of the truth, not all.
 CREATE FUNCTION pgrecall.few(chunk_count bigint)
 RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT greatest(2000, sqrt(1100.0 * chunk_count))::integer
+    SELECT greatest(2000, sqrt(2000.0 * chunk_count))::integer
 $$;
 
 -- The breadth of an index scan that finds this share of the nearest rows, from the curve that was measured
 -- for the generation (pgrecall.measure_recall), within half a percent, which is less than the error of the
--- measurement; before it was measured, 200. Where no step reaches it, the step beyond which hardly anything is
--- gained. More rows need more breadth.
+-- measurement; before it was measured, 200. Between two steps, what is missed falls about evenly with the
+-- logarithm of the breadth. Where no step reaches the share, the step beyond which hardly anything is gained.
+-- More rows need more breadth.
 CREATE FUNCTION pgrecall.breadth(curve real[], recall double precision, wanted integer)
 RETURNS integer
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT least(1000, greatest(wanted + wanted / 2, ceil(sqrt(greatest(wanted, 10) / 10.0) *
-        CASE WHEN curve IS NULL THEN 200 ELSE (
-            SELECT coalesce(min(step) FILTER (WHERE reached >= recall - 0.005),
-                            min(step) FILTER (WHERE reached >= best - 0.01))
-              FROM (SELECT step, reached, max(reached) OVER () AS best
-                      FROM unnest(pgrecall.steps(), curve) AS measured (step, reached)) AS m)
-        END)))::integer
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    steps constant integer[] := pgrecall.steps();
+    enough double precision := recall - 0.005;
+    i integer := 1;
+    needed double precision := 200;
+BEGIN
+    IF curve IS NOT NULL THEN
+        IF enough > (SELECT max(reached) FROM unnest(curve) AS reached) THEN
+            enough := (SELECT max(reached) FROM unnest(curve) AS reached) - 0.01;
+        END IF;
+        WHILE curve[i] < enough LOOP
+            i := i + 1;
+        END LOOP;
+        needed := CASE WHEN i = 1 THEN steps[1] ELSE steps[i - 1] * (steps[i] / steps[i - 1]::float8)
+            ^ ((enough - curve[i - 1]) / (curve[i] - curve[i - 1])) END;
+    END IF;
+    RETURN least(1000, greatest(
+        wanted + wanted / 2, ceil(round((sqrt(greatest(wanted, 10) / 10.0) * needed)::numeric, 3))));
+END
 $$;
 
 -- How the vector arm runs. 'exact' over the matching rows while they are few (in a small collection always)
@@ -119,22 +164,17 @@ $$;
 -- nearest n * k or so, and the scan has the breadth to find these.
 CREATE FUNCTION pgrecall.vector_plan(
     g pgrecall.target, r pgrecall.request, wanted integer, exact boolean, ef_search integer,
-    OUT strategy text, OUT condition text, OUT matching bigint, OUT breadth integer)
+    OUT strategy text, OUT breadth integer)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    n double precision;
+    n constant double precision := g.chunk_count::double precision / greatest(r.matching, 1);
+    few constant boolean := g.chunk_count <= 2000
+        OR r.condition IS NOT NULL AND r.matching <= pgrecall.few(g.chunk_count);
 BEGIN
-    condition := pgrecall.condition(g, r);
-    matching := g.chunk_count;
-    strategy := CASE WHEN exact OR NOT g.indexed OR g.chunk_count <= 2000 THEN 'exact' ELSE 'hnsw' END;
-    IF strategy = 'hnsw' AND condition IS NOT NULL THEN
-        matching := pgrecall.matching(g, r, condition, pgrecall.few(g.chunk_count));
-        strategy := CASE WHEN matching <= pgrecall.few(g.chunk_count) THEN 'exact' ELSE 'hnsw' END;
-    END IF;
+    strategy := CASE WHEN exact OR few OR NOT g.indexed THEN 'exact' ELSE 'hnsw' END;
     IF strategy = 'hnsw' THEN
-        n := greatest(g.chunk_count::double precision / matching, 1);
-        breadth := CASE WHEN condition IS NULL THEN ef_search ELSE least(1000, ceil(
-            1.5 * greatest(ef_search * sqrt(n), wanted * n))) END;
+        breadth := CASE WHEN r.condition IS NULL THEN ef_search ELSE least(1000, ceil(
+            2.5 * greatest(ef_search * sqrt(n), wanted * n))) END;
     END IF;
 END
 $$;
@@ -151,7 +191,7 @@ BEGIN
     strategy := plan.strategy;
     IF strategy = 'hnsw' THEN
         PERFORM set_config('hnsw.ef_search', plan.breadth::text, true);
-        IF plan.condition IS NULL THEN
+        IF r.condition IS NULL THEN
             EXECUTE pgrecall.nearest_sql(g.generation_id)
                INTO hits USING r.embedding, wanted, r.terms, r.weights;
         ELSE
@@ -160,32 +200,24 @@ BEGIN
             PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true),
                     set_config('enable_sort', 'off', true);
             -- Twice as many as wanted: in relaxed order, the last ones need not be the nearest.
-            EXECUTE pgrecall.vector_sql(g, plan.condition, false) INTO hits USING r, 2 * wanted;
+            EXECUTE pgrecall.vector_sql(g, r.condition, false) INTO hits USING r, 2 * wanted;
             hits := hits[:wanted];
             PERFORM set_config('enable_sort', 'on', true);
         END IF;
     END IF;
     IF strategy = 'exact' OR coalesce(cardinality(hits), 0) < wanted THEN
         strategy := 'exact';
-        EXECUTE pgrecall.vector_sql(g, plan.condition, true) INTO hits USING r, wanted;
+        EXECUTE pgrecall.vector_sql(g, r.condition, true) INTO hits USING r, wanted;
     END IF;
 END
 $$;
 
 -- How many rows the text arm ranks at first: enough of those that match the condition.
-CREATE FUNCTION pgrecall.text_enough(
-    g pgrecall.target, r pgrecall.request, condition text, wanted integer)
+CREATE FUNCTION pgrecall.text_enough(g pgrecall.target, r pgrecall.request, wanted integer)
 RETURNS double precision
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    enough constant integer := greatest(4 * wanted, 400);
-BEGIN
-    IF condition IS NULL THEN
-        RETURN enough;
-    END IF;
-    RETURN enough * greatest(g.chunk_count::float8 / greatest(
-        pgrecall.matching(g, r, condition, pgrecall.few(g.chunk_count)), 1), 1);
-END
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT greatest(4 * wanted, 400)
+         * greatest(g.chunk_count::double precision / greatest(r.matching, 1), 1)
 $$;
 
 -- The text arm, best first. A chunk needs only one of the words; which rows are ranked, pgrecall.candidates
@@ -194,18 +226,16 @@ CREATE FUNCTION pgrecall.text_arm(g pgrecall.target, r pgrecall.request, wanted 
 RETURNS pgrecall.hit[]
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    condition text := pgrecall.condition(g, r);
-    statement text := pgrecall.text_sql(g, condition);
+    statement text := pgrecall.text_sql(g, r.condition);
     every constant tsquery := pgrecall.candidates(
         r.terms, r.weights, r.expected, g.chunk_count, 'Infinity');
-    enough double precision;
+    enough double precision := pgrecall.text_enough(g, r, wanted);
     selecting tsquery;
     hits pgrecall.hit[];
 BEGIN
     IF every IS NULL THEN
         RETURN NULL;
     END IF;
-    enough := pgrecall.text_enough(g, r, condition, wanted);
     LOOP
         selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count, enough);
         EXECUTE statement INTO hits USING r, wanted, selecting;

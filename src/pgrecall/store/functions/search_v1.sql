@@ -50,25 +50,20 @@ SET enable_sort = on AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
     r pgrecall.request;
-    breadth integer;
-    hits pgrecall.hit[];
-    how text := 'hnsw';
+    found record;
 BEGIN
+    IF filter IS NULL AND tenant IS NULL AND uri_prefix IS NULL AND documents IS NULL AND NOT exact THEN
+        RETURN QUERY EXECUTE format(
+            'SELECT * FROM pgrecall.search_vector_g%s($1, $2, $3, $4, $5)', g.generation_id)
+            USING collection, query_embedding, k, ef_search, recall;
+        RETURN;
+    END IF;
     PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding);
-    breadth := pgrecall.ef_search(g, k, ef_search, recall);
-    IF filter IS NULL AND tenant IS NULL AND uri_prefix IS NULL AND documents IS NULL
-       AND NOT exact AND g.indexed AND g.chunk_count > 2000 THEN
-        -- What vector_arm would do, without asking it: nearly all searches end here.
-        PERFORM set_config('hnsw.ef_search', breadth::text, true);
-        EXECUTE pgrecall.nearest_sql(g.generation_id) INTO hits USING query_embedding, k, r.terms, r.weights;
-    END IF;
-    IF coalesce(cardinality(hits), 0) < k THEN
-        r := pgrecall.request(g, filter, tenant, uri_prefix, documents);
-        r.embedding := query_embedding;
-        SELECT arm.hits, arm.strategy INTO hits, how
-          FROM pgrecall.vector_arm(g, r, k, exact, breadth) AS arm;
-    END IF;
-    RETURN QUERY SELECT * FROM pgrecall.vector_answer(hits, how);
+    r := pgrecall.request(g, filter, tenant, uri_prefix, documents);
+    r.embedding := query_embedding;
+    found := pgrecall.vector_arm(
+        g, pgrecall.scoped(g, r), k, exact, pgrecall.ef_search(g, k, ef_search, recall));
+    RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);
 END
 $$;
 
@@ -89,8 +84,8 @@ DECLARE
     r pgrecall.request;
 BEGIN
     PERFORM pgrecall.check_k(k);
-    r := pgrecall.with_question(
-        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text);
+    r := pgrecall.scoped(g, pgrecall.with_question(
+        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text));
     RETURN QUERY
     SELECT h.content, h.text_score, h.uri, h.title, h.metadata, h.tenant_id, h.document_id, h.ordinal,
            h.start_offset, h.end_offset, h.page, h.headings, NULL::double precision, h.text_score,
@@ -197,8 +192,8 @@ BEGIN
     END IF;
     -- A product with one of the smallest numbers there are is an underflow, which Postgres refuses.
     weight := round(weight::numeric, 12);
-    r := pgrecall.with_question(
-        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text);
+    r := pgrecall.scoped(g, pgrecall.with_question(
+        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text));
     r.embedding := query_embedding;
     nearest := pgrecall.vector_arm(
         g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall)));
@@ -238,13 +233,14 @@ BEGIN
     END IF;
     PERFORM pgrecall.check_embedding(g, r.embedding);
     r.excluded := document;
+    r := pgrecall.scoped(g, r);
     found := pgrecall.vector_arm(g, r, k, false, pgrecall.ef_search(g, k, NULL, NULL));
     RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);
 END
 $$;
 
 -- How a search runs: the arms that it consists of, each with its strategy, the number of rows that match its
--- conditions (as counted or estimated), the breadth of the index scan, the indexes used, and the plan
+-- conditions (about, from a sample), the breadth of the index scan, the indexes used, and the plan
 -- with its times in milliseconds. Without an embedding, the text arm alone; without words, the vector arm.
 -- Volatile, since only such functions may EXPLAIN.
 CREATE FUNCTION pgrecall.explain(
@@ -273,28 +269,27 @@ DECLARE
     wanted integer;
     statement text;
     selecting tsquery;
-    condition text;
 BEGIN
     PERFORM pgrecall.check_k(k);
     wanted := CASE WHEN hybrid THEN greatest(k, 100) ELSE k END;
-    r := pgrecall.with_question(
-        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text);
+    r := pgrecall.scoped(g, pgrecall.with_question(
+        g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text));
     r.embedding := query_embedding;
+    matching := r.matching;
     IF query_embedding IS NOT NULL THEN
         PERFORM pgrecall.check_embedding(g, query_embedding);
         arm := 'vector';
-        SELECT p.strategy, p.condition, p.matching, p.breadth
-          INTO strategy, condition, matching, breadth
+        SELECT p.strategy, p.breadth INTO strategy, breadth
           FROM pgrecall.vector_plan(
                g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall))) AS p;
         PERFORM set_config('hnsw.ef_search', coalesce(breadth, 100)::text, true),
                 set_config('hnsw.iterative_scan',
-                           CASE WHEN condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true),
-                set_config('enable_sort', CASE WHEN strategy = 'exact' OR condition IS NULL
+                           CASE WHEN r.condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true),
+                set_config('enable_sort', CASE WHEN strategy = 'exact' OR r.condition IS NULL
                                           THEN 'on' ELSE 'off' END, true);
-        statement := pgrecall.vector_sql(g, condition, strategy = 'exact');
+        statement := pgrecall.vector_sql(g, r.condition, strategy = 'exact');
         EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
-          USING r, CASE WHEN condition IS NULL OR strategy = 'exact' THEN wanted ELSE 2 * wanted END;
+          USING r, CASE WHEN r.condition IS NULL OR strategy = 'exact' THEN wanted ELSE 2 * wanted END;
         PERFORM set_config('enable_sort', 'on', true);
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;
@@ -303,12 +298,9 @@ BEGIN
         arm := 'text';
         strategy := 'text';
         breadth := NULL;
-        condition := pgrecall.condition(g, r);
-        matching := CASE WHEN condition IS NULL THEN g.chunk_count
-                    ELSE pgrecall.matching(g, r, condition, pgrecall.few(g.chunk_count)) END;
         selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count,
-                                         pgrecall.text_enough(g, r, condition, wanted));
-        EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || pgrecall.text_sql(g, condition) INTO plan
+                                         pgrecall.text_enough(g, r, wanted));
+        EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || pgrecall.text_sql(g, r.condition) INTO plan
           USING r, wanted, selecting;
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;
@@ -337,7 +329,8 @@ DECLARE
 BEGIN
     FOR f IN SELECT oid FROM pg_catalog.pg_proc
               WHERE pronamespace = 'pgrecall'::regnamespace
-                AND proname IN ('search', 'search_text', 'search_vector', 'similar', 'explain', 'measure_recall') LOOP
+                AND proname IN ('search', 'search_text', 'search_vector', 'similar', 'explain',
+                                'measure_recall', 'create_nearest') LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pgrecall, %s', f, home);
     END LOOP;
 END

@@ -43,7 +43,8 @@ CREATE TYPE pgrecall.target AS (
 
 -- What is asked: the question, and the rows that may answer it. `required` holds the phrases and
 -- exclusions of a query; `terms` are its words, rarest first, with their weights and the number of chunks
--- that are expected to hold each.
+-- that are expected to hold each. `condition` is which rows may answer, as SQL, NULL if all may; `matching`
+-- is about how many these are.
 CREATE TYPE pgrecall.request AS (
     embedding halfvec,
     tenant text,
@@ -55,7 +56,9 @@ CREATE TYPE pgrecall.request AS (
     required tsquery,
     terms tsquery[],
     weights real[],
-    expected double precision[]
+    expected double precision[],
+    condition text,
+    matching bigint
 );
 
 -- The generation that a collection is searched in. A caller that embedded its question for one
@@ -169,27 +172,48 @@ BEGIN
 END
 $$;
 
--- About how many rows match a condition: the planner's estimate if that is above `enough`, else
--- counted, no further than enough + 1. Volatile, since only such functions may EXPLAIN.
-CREATE FUNCTION pgrecall.matching(
-    g pgrecall.target, r pgrecall.request, condition text, enough integer)
+-- About how many rows match a condition: its share of a thousand rows from all over the table. Exact enough,
+-- since a search at the border between two strategies costs about as much with either.
+--
+-- Rows are taken by their places, so that the sample costs the same whatever the size of the table: one of
+-- a page if there are pages enough, at irregular steps (by the golden ratio), since a table may have a rhythm.
+CREATE FUNCTION pgrecall.matching(g pgrecall.target, r pgrecall.request, condition text)
 RETURNS bigint
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    from_where text := format('SELECT FROM pgrecall.chunks_g%s AS c WHERE %s', g.generation_id, condition);
-    plan json;
-    estimate bigint;
+    wanted constant integer := 1000;
+    chunks constant text := 'pgrecall.chunks_g' || g.generation_id;
+    pages constant bigint := pg_relation_size(chunks::regclass) / current_setting('block_size')::integer;
+    taken constant bigint := least(pages, wanted);
+    places tid[];
+    share double precision;
     counted bigint;
 BEGIN
-    IF g.chunk_count > 1.25 * enough THEN
-        EXECUTE 'EXPLAIN (FORMAT JSON) ' || from_where INTO plan USING r;
-        estimate := plan -> 0 -> 'Plan' ->> 'Plan Rows';
-        IF estimate > 1.25 * enough THEN
-            RETURN estimate;
-        END IF;
+    places := ARRAY(
+        SELECT format('(%s,%s)', floor((n + (n * 0.618034) % 1) * pages / taken), line)::tid
+          FROM generate_series(0, taken - 1) AS n,
+               generate_series(1, least(ceil(wanted::numeric / nullif(taken, 0)), 20)) AS line);
+    EXECUTE format(
+        'SELECT count(*) FILTER (WHERE %s)::float8 / nullif(count(*), 0) FROM %s AS c'
+        ' WHERE c.ctid = ANY ($2)', condition, chunks) INTO share USING r, places;
+    IF share IS NOT NULL THEN
+        RETURN round(share * g.chunk_count);
     END IF;
-    EXECUTE format('SELECT count(*) FROM (%s LIMIT %s) AS m', from_where, enough + 1)
-       INTO counted USING r;
+    -- There is nothing here to sample: the rows may be on other servers. Counted, as far as that decides.
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS c WHERE %s LIMIT %s) AS m',
+                   chunks, condition, pgrecall.few(g.chunk_count) + 1) INTO counted USING r;
     RETURN counted;
+END
+$$;
+
+-- A request that is complete, with which and how many rows may answer it.
+CREATE FUNCTION pgrecall.scoped(g pgrecall.target, r pgrecall.request)
+RETURNS pgrecall.request
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    r.condition := pgrecall.condition(g, r);
+    r.matching := CASE WHEN r.condition IS NULL THEN g.chunk_count
+                  ELSE pgrecall.matching(g, r, r.condition) END;
+    RETURN r;
 END
 $$;
