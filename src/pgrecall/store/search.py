@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 from uuid import UUID
 
 from psycopg import sql
@@ -134,12 +134,7 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
 def _nearest(generation_id: int) -> sql.SQL:
     """What search_vector itself calls where nothing is asked but the nearest; a statement less to plan."""
     function = sql.Identifier("pgrecall", f"search_vector_g{generation_id}").as_string()
-    return sql.SQL(
-        cast(
-            LiteralString,
-            f"{_NEAREST}{function}(%s, %s, %s::integer, %s::integer, %s::double precision)",
-        )
-    )
+    return sql.SQL(f"{_NEAREST}{function}(%s, %s, %s::integer, %s::integer, %s::double precision)")
 
 
 _EXPLAIN = """
