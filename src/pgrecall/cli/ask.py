@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pgrecall.cli.candidates import Asked
+from pgrecall.cli.groups import grouped
 from pgrecall.cli.options import (
     AsJson,
     Collection,
-    ModeOption,
     OrderOption,
     Question,
-    Tenant,
     Url,
-    Where,
     one_of,
     open_database,
-    parsed,
 )
 from pgrecall.cli.output import as_json, complain, print_json, remark, write
-from pgrecall.types import Citation, Mode, Order
+from pgrecall.types import Citation, Order
 
 if TYPE_CHECKING:
     from pgrecall.answer import Answer
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(ask)
+    app.command()(grouped(ask))
 
 
 def ask(
@@ -49,9 +47,8 @@ def ask(
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Longest context.")] = 3000,
     order: OrderOption = "best_first",
-    mode: ModeOption = "hybrid",
-    where: Where = None,
-    tenant: Tenant = None,
+    *,
+    asked: Asked,
     strict: Annotated[
         bool, typer.Option(help="Exit with 1 if a citation does not match its source.")
     ] = False,
@@ -68,9 +65,7 @@ def ask(
             model=chosen,
             max_tokens=max_tokens,
             order=one_of(Order, "--order", order),
-            mode=one_of(Mode, "--mode", mode),
-            where=parsed(where),
-            tenant_id=tenant,
+            **asked.options(),
         )
     if as_json_:
         answer.read()

@@ -7,24 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pgrecall.cli.candidates import (
-    Also,
-    Candidates,
-    Deduplicate,
-    Diversity,
-    Expand,
-    ExpandBy,
-    HalfLife,
-    MinSimilarity,
-    PerDocument,
-    Recent,
-    Rerank,
-    refinement,
-)
+from pgrecall.cli.candidates import Also, Asked
+from pgrecall.cli.groups import grouped
 from pgrecall.cli.options import (
     AsJson,
     Collection,
-    ModeOption,
     OrderOption,
     Question,
     Tenant,
@@ -35,42 +22,28 @@ from pgrecall.cli.options import (
     parsed,
 )
 from pgrecall.cli.output import as_json, err, print_hit, print_json, remark, write
-from pgrecall.types import Hit, Mode, Order, Stage
+from pgrecall.types import Hit, Order, Stage
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(search)
+    app.command()(grouped(search))
     app.command()(similar)
-    app.command()(context)
+    app.command()(grouped(context))
 
 
 def search(
     question: Question,
     collection: Collection = "default",
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
-    mode: ModeOption = "hybrid",
-    where: Where = None,
-    tenant: Tenant = None,
-    uri_prefix: Annotated[
-        str | None, typer.Option("--prefix", help="Only uris that start so.", show_default=False)
-    ] = None,
+    *,
+    asked: Asked,
     exact: Annotated[bool, typer.Option(help="Exact vector search, without the index.")] = False,
     recall: Annotated[
         float | None,
         typer.Option(help="Share of the nearest rows to find, 0 to 1.", show_default=False),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say how the search ran.")] = False,
-    min_similarity: MinSimilarity = None,
-    rerank: Rerank = None,
-    recent: Recent = None,
-    half_life: HalfLife = 365.0,
-    deduplicate: Deduplicate = False,
-    diversity: Diversity = 0.0,
-    per_document: PerDocument = None,
-    expand: Expand = None,
-    expand_by: ExpandBy = None,
-    candidates: Candidates = None,
     also: Also = None,
     as_json_: AsJson = False,
     url: Url = None,
@@ -80,25 +53,10 @@ def search(
         hits = db.collection(collection).search(
             [question, *(also or [])],
             k=k,
-            mode=one_of(Mode, "--mode", mode),
-            where=parsed(where),
-            tenant_id=tenant,
-            uri_prefix=uri_prefix,
             exact=exact,
             recall=recall,
             explain=explain,
-            **refinement(
-                min_similarity=min_similarity,
-                rerank=rerank,
-                recent=recent,
-                half_life=half_life,
-                deduplicate=deduplicate,
-                diversity=diversity,
-                per_document=per_document,
-                expand=expand,
-                expand_by=expand_by,
-                candidates=candidates,
-            ),
+            **asked.options(),
         )
     _print(hits, as_json_)
     for note in [*hits.notes, *map(_explained, hits.explanation)]:
@@ -148,19 +106,8 @@ def context(
         str, typer.Option(help="The model that will read it, e.g. gpt-4o, or an encoding.")
     ] = "cl100k_base",
     order: OrderOption = "best_first",
-    mode: ModeOption = "hybrid",
-    where: Where = None,
-    tenant: Tenant = None,
-    min_similarity: MinSimilarity = None,
-    rerank: Rerank = None,
-    recent: Recent = None,
-    half_life: HalfLife = 365.0,
-    deduplicate: Deduplicate = False,
-    diversity: Diversity = 0.0,
-    per_document: PerDocument = None,
-    expand: Expand = None,
-    expand_by: ExpandBy = None,
-    candidates: Candidates = None,
+    *,
+    asked: Asked,
     also: Also = None,
     as_json_: AsJson = False,
     url: Url = None,
@@ -172,21 +119,7 @@ def context(
             max_tokens=max_tokens,
             tokenizer=tokenizer,
             order=one_of(Order, "--order", order),
-            mode=one_of(Mode, "--mode", mode),
-            where=parsed(where),
-            tenant_id=tenant,
-            **refinement(
-                min_similarity=min_similarity,
-                rerank=rerank,
-                recent=recent,
-                half_life=half_life,
-                deduplicate=deduplicate,
-                diversity=diversity,
-                per_document=per_document,
-                expand=expand,
-                expand_by=expand_by,
-                candidates=candidates,
-            ),
+            **asked.options(),
         )
     for note in packed.notes:
         remark(note)
