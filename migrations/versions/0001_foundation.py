@@ -22,6 +22,7 @@ FUNCTIONS = (
     "question_v1",
     "recall_v1",
     "arms_v1",
+    "bm25_v1",
     "search_v1",
 )
 

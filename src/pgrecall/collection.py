@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
-from typing import TypedDict, Unpack, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from pgrecall import errors, retrieve
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
@@ -18,7 +18,7 @@ from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
 from pgrecall.settle import measure_recall, settle
-from pgrecall.store import collections, documents, indexes, originals, status
+from pgrecall.store import collections, documents, indexes, originals, status, wordsearch
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
@@ -35,6 +35,8 @@ class Defaults(TypedDict, total=False):
     recall: float | None
     #: Share of the vector arm in a hybrid score. Built in: 0.5.
     vector_weight: float | None
+    #: The extension that ranks words, "pg_textsearch", where the database has it. Built in: none.
+    text_search: str | None
 
 
 class _Described:
@@ -92,11 +94,18 @@ class _Described:
         return documents.delete(self._target.generation, named, tenant_id)
 
     def _configure(self, options: Defaults) -> Flow[None]:
-        changes = cast(dict[str, float | None], options)
-        for name, value in changes.items():
+        for name in ("recall", "vector_weight"):
+            value = cast(float | None, options.get(name))
             if value is not None and not 0 <= value <= 1:
                 raise errors.InvalidArgument(f"{name} lies between 0 and 1, not at {value!r}.")
-        self._target.switch((yield from collections.configure(self._target.generation, changes)))
+        yield from wordsearch.check(options.get("text_search"))
+        generation = yield from collections.configure(
+            self._target.generation, cast(dict[str, Any], options)
+        )
+        self._target.switch(generation)
+        if "text_search" in options:
+            yield from wordsearch.forget(generation)
+            yield from indexes.build(generation)
 
     def _measure_recall(self, questions: int) -> Flow[RecallReport]:
         if not 2 <= questions <= 10_000:

@@ -17,7 +17,7 @@ from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.retrieve import Target
-from pgrecall.store import collections, migrate
+from pgrecall.store import collections, migrate, wordsearch
 from pgrecall.store.borrowed import AsyncLender, Lender, address, borrow, borrow_async
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.embedded import EmbeddedServer
@@ -38,7 +38,11 @@ class _Settled:
         """Whoever lends a connection keeps the database."""
 
     def wanted(
-        self, embedder: str | Embedder | None, chunking: ChunkConfig | None, language: str
+        self,
+        embedder: str | Embedder | None,
+        chunking: ChunkConfig | None,
+        language: str,
+        text_search: str | None,
     ) -> Wanted:
         """What a caller asks of a collection, with the settings' defaults."""
         return Wanted(
@@ -46,6 +50,7 @@ class _Settled:
             default_embedder=self.settings.embedder,
             chunking=chunking,
             language=language,
+            text_search=text_search,
         )
 
 
@@ -107,8 +112,9 @@ def _create(name: str, wanted: Wanted, *, exist_ok: bool) -> Flow[Target]:
             return wanted.existing(generation)
     embedder = open_embedder(wanted.embedder or wanted.default_embedder)
     try:
+        yield from wordsearch.check(wanted.text_search)
         generation = yield from collections.create(
-            name, wanted.generation(embedder), defaults={"language": wanted.language}
+            name, wanted.generation(embedder), defaults=wanted.defaults
         )
     except errors.CollectionExists:
         if not exist_ok:
@@ -126,6 +132,13 @@ class Wanted:
     default_embedder: str
     chunking: ChunkConfig | None
     language: str
+    text_search: str | None
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """What its searches and documents do unless they say otherwise."""
+        given = {"language": self.language, "text_search": self.text_search}
+        return {name: value for name, value in given.items() if value is not None}
 
     def generation(self, embedder: Embedder) -> NewGeneration:
         """Its first generation. Raises InvalidArgument if the chunks would not fit the model."""
@@ -146,6 +159,8 @@ class Wanted:
             asked, there = embedder.name, generation.embedder
         elif self.chunking is not None and self.chunking.to_dict() != generation.chunking:
             asked, there = str(self.chunking), str(generation.chunking)
+        elif self.text_search not in (None, generation.text_search):
+            asked, there = f"text_search={self.text_search!r}", f"{generation.text_search!r}"
         else:
             return Target(generation, embedder)
         raise errors.InvalidArgument(
@@ -185,15 +200,17 @@ class Database:
         embedder: str | Embedder | None = None,
         chunking: ChunkConfig | None = None,
         language: str = "english",
+        text_search: str | None = None,
         exist_ok: bool = False,
     ) -> Collection:
         """A new collection; raises CollectionExists unless ``exist_ok``.
 
         ``embedder`` is a name such as "static" (the default) or "openai:text-embedding-3-small", or any
         object that satisfies ``pgrecall.Embedder``. ``language`` is a text search configuration of
-        Postgres. Raises InvalidArgument for what does not fit together.
+        Postgres; ``text_search`` the extension that ranks words, "pg_textsearch", instead of the text arm
+        that needs none. Raises InvalidArgument for what does not fit together, ExtensionMissing.
         """
-        wanted = self._opened.wanted(embedder, chunking, language)
+        wanted = self._opened.wanted(embedder, chunking, language, text_search)
         return self._collection(_create(name, wanted, exist_ok=exist_ok))
 
     def drop_collection(self, name: str) -> None:
@@ -261,10 +278,11 @@ class AsyncDatabase:
         embedder: str | Embedder | None = None,
         chunking: ChunkConfig | None = None,
         language: str = "english",
+        text_search: str | None = None,
         exist_ok: bool = False,
     ) -> AsyncCollection:
         """As ``Database.create_collection``."""
-        wanted = self._opened.wanted(embedder, chunking, language)
+        wanted = self._opened.wanted(embedder, chunking, language, text_search)
         return await self._collection(_create(name, wanted, exist_ok=exist_ok))
 
     async def drop_collection(self, name: str) -> None:

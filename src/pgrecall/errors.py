@@ -6,7 +6,7 @@
      ├── MissingExtra (ImportError)        an optional package is needed
      ├── DatabaseError
      │    ├── DatabaseUnavailable          no server answers
-     │    ├── ExtensionMissing             the database has no pgvector
+     │    ├── ExtensionMissing             the database has no pgvector, or not the extension asked for
      │    ├── ExtensionTooOld              its pgvector is older than 0.8
      │    ├── SchemaMissing                the tables are not there yet
      │    └── SchemaOutdated               the tables are older than this package
@@ -60,7 +60,7 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class ExtensionMissing(DatabaseError):
-    """This database has no pgvector yet: `pgrecall db upgrade` runs CREATE EXTENSION vector in it."""
+    """The database lacks an extension; pgvector is added to it by `pgrecall db upgrade`."""
 
 
 class ExtensionTooOld(DatabaseError):

@@ -71,6 +71,10 @@ def ingest(
         str | None,
         typer.Option(show_default=False, help="Of the documents, e.g. german; else what they say."),
     ] = None,
+    text_search: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="For a new collection: pg_textsearch ranks words."),
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -92,7 +96,11 @@ def ingest(
     chunking = _chunking(chunk_tokens, chunk_overlap)
     with open_database(url) as db:
         target = db.create_collection(
-            collection, embedder=embedder, chunking=chunking, exist_ok=True
+            collection,
+            embedder=embedder,
+            chunking=chunking,
+            text_search=text_search,
+            exist_ok=True,
         )
         shown = err().is_terminal and not quiet
         with _resumable(), _progress(sources, options, shown=shown) as progress:

@@ -47,6 +47,11 @@ class Generation:
         """The text search configuration of documents that name none."""
         return str(self.defaults.get("language", "english"))
 
+    @property
+    def text_search(self) -> str | None:
+        """The extension that ranks its words; None: the text arm that needs none."""
+        return self.defaults.get("text_search")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGeneration:

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
+from pgrecall.store import wordsearch
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
 
@@ -23,6 +24,12 @@ DEFINITIONS = {
 GRAPH_NODE = 1024
 #: A change of this share of the rows is worth counting words anew.
 WORTH_ANALYZING = 0.05
+
+
+def _definitions(generation: Generation) -> dict[str, str]:
+    if generation.text_search is None:
+        return DEFINITIONS
+    return {**DEFINITIONS, "bm25": wordsearch.INDEXES[generation.text_search]}
 
 
 def build(generation: Generation) -> Flow[bool]:
@@ -45,7 +52,7 @@ def _missing(generation: Generation) -> Flow[list[str]]:
                to_regclass('pgrecall.' || %s::text || '_' || name))
          ORDER BY position
         """,
-        [list(DEFINITIONS), generation.table],
+        [list(_definitions(generation)), generation.table],
     )
     return [row[0] for row in rows]
 
@@ -61,13 +68,13 @@ def _build(generation: Generation, name: str) -> Flow[None]:
         sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {partition} ").format(
             name=index, partition=generation.partition
         )
-        + sql.SQL(DEFINITIONS[name]).format(
+        + sql.SQL(_definitions(generation)[name]).format(
             dimensions=sql.Literal(generation.dimensions),
             operator_class=sql.Identifier(f"halfvec_{generation.metric}_ops"),
         )
     )
-    if name == "embedding":
-        # The value of an expression in an index would be counted too: ANALYZE would sort vectors.
+    if name in ("embedding", "bm25"):
+        # The value of an expression in an index would be counted too: ANALYZE would sort vectors and texts.
         yield from fetch(
             sql.SQL("ALTER INDEX pgrecall.{name} ALTER COLUMN 1 SET STATISTICS 0").format(
                 name=index

@@ -12,16 +12,22 @@ $$;
 -- The columns of pgrecall.hit, of a chunk c with its distance. The score of a distance is higher for what
 -- is nearer: cosine similarity, inner product, or negative distance. Ranks, and the score that orders the
 -- answer, are given later.
-CREATE FUNCTION pgrecall.hit_columns(metric text, distance text, terms text, weights text)
+CREATE FUNCTION pgrecall.hit_columns(metric text, distance text, text_score text)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'c.content, NULL::double precision, c.uri, c.title, c.metadata, c.tenant_id, c.document_id,'
            ' c.ordinal, c.start_offset, c.end_offset, c.page, c.headings, '
-        || CASE metric WHEN 'cosine' THEN '1 - ' ELSE '- ' END || distance || ','
-        || ' CASE WHEN ' || terms || ' IS NOT NULL THEN'
+        || CASE metric WHEN 'cosine' THEN '1 - ' ELSE '- ' END || distance || ', ' || text_score
+        || ', NULL::bigint, NULL::bigint, NULL::text, true'
+$$;
+
+-- The text score of a chunk c, as SQL: the weighted sum of the ranks of the terms.
+CREATE FUNCTION pgrecall.text_score(terms text, weights text)
+RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'CASE WHEN ' || terms || ' IS NOT NULL THEN'
         || ' (SELECT sum(weight * ts_rank(''{1,1,1,1}'', c.tsv, term, 1))::double precision'
-        || ' FROM unnest(' || terms || ', ' || weights || ') AS q (term, weight)) END,'
-           ' NULL::bigint, NULL::bigint, NULL::text, true'
+        || ' FROM unnest(' || terms || ', ' || weights || ') AS q (term, weight)) END'
 $$;
 
 -- What nearly all searches of vectors are, an index scan without any condition, is done by functions of each
@@ -51,7 +57,7 @@ BEGIN
         $nearest$
         $sql$,
         generation,
-        pgrecall.hit_columns(g.metric, 'c.distance', 'terms', 'weights'),
+        pgrecall.hit_columns(g.metric, 'c.distance', pgrecall.text_score('terms', 'weights')),
         pgrecall.distance(g.metric, g.dimensions, 'query', false));
     EXECUTE format($sql$
         CREATE OR REPLACE FUNCTION pgrecall.search_vector_g%1$s(
@@ -101,7 +107,8 @@ LANGUAGE sql STABLE AS $$
         'SELECT array_agg(ROW(%1$s)::pgrecall.hit ORDER BY c.distance + 0, c.document_id, c.ordinal)'
         '  FROM (SELECT c.*, %2$s AS distance FROM pgrecall.chunks_g%3$s AS c%4$s'
         '         ORDER BY %2$s LIMIT $2) AS c',
-        pgrecall.hit_columns(g.metric, 'c.distance', '($1).terms', '($1).weights'),
+        pgrecall.hit_columns(
+            g.metric, 'c.distance', pgrecall.text_score('($1).terms', '($1).weights')),
         pgrecall.distance(g.metric, g.dimensions, '($1).embedding', exact),
         g.generation_id, coalesce(' WHERE ' || condition, ''))
 $$;
@@ -117,7 +124,7 @@ LANGUAGE sql STABLE AS $$
         '         ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal LIMIT $2) AS best',
         pgrecall.hit_columns(
             g.metric, pgrecall.distance(g.metric, g.dimensions, '($1).embedding', true),
-            '($1).terms', '($1).weights'),
+            pgrecall.text_score('($1).terms', '($1).weights')),
         g.generation_id, coalesce(' AND ' || condition, ''))
 $$;
 
@@ -233,7 +240,9 @@ DECLARE
     selecting tsquery;
     hits pgrecall.hit[];
 BEGIN
-    IF every IS NULL THEN
+    IF r.bm25 IS NOT NULL THEN
+        RETURN pgrecall.bm25_arm(g, r, wanted);
+    ELSIF every IS NULL THEN
         RETURN NULL;
     END IF;
     LOOP

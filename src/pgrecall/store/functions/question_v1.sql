@@ -177,6 +177,9 @@ DECLARE
     found record := pgrecall.question_terms(g, split.plain);
 BEGIN
     r.required := split.required;
+    IF pgrecall.has_bm25(g) THEN
+        RETURN pgrecall.with_bm25(g, r, split.plain, found.terms, found.weights);
+    END IF;
     r.terms := found.terms;
     r.weights := found.weights;
     r.expected := found.expected;

@@ -197,6 +197,9 @@ BEGIN
     r.embedding := query_embedding;
     nearest := pgrecall.vector_arm(
         g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall)));
+    IF r.bm25 IS NOT NULL THEN
+        nearest.hits := pgrecall.bm25_scored(g, r, nearest.hits);
+    END IF;
     RETURN QUERY SELECT * FROM pgrecall.fuse(
         nearest.hits || pgrecall.text_arm(g, r, wanted), weight, fusion, k,
         'hybrid:' || nearest.strategy);
@@ -294,13 +297,15 @@ BEGIN
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;
     END IF;
-    IF r.terms IS NOT NULL THEN
+    IF r.terms IS NOT NULL OR r.bm25 IS NOT NULL THEN
         arm := 'text';
         strategy := 'text';
         breadth := NULL;
         selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count,
                                          pgrecall.text_enough(g, r, wanted));
-        EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || pgrecall.text_sql(g, r.condition) INTO plan
+        statement := CASE WHEN r.bm25 IS NULL THEN pgrecall.text_sql(g, r.condition)
+                     ELSE pgrecall.bm25_plan(g, r) END;
+        EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
           USING r, wanted, selecting;
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;

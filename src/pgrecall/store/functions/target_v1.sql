@@ -44,7 +44,8 @@ CREATE TYPE pgrecall.target AS (
 -- What is asked: the question, and the rows that may answer it. `required` holds the phrases and
 -- exclusions of a query; `terms` are its words, rarest first, with their weights and the number of chunks
 -- that are expected to hold each. `condition` is which rows may answer, as SQL, NULL if all may; `matching`
--- is about how many these are.
+-- is about how many these are. Where an extension ranks words (bm25_v1.sql), they are in `bm25` and `names`
+-- instead of `terms`, and `holding` finds the rows with any of them.
 CREATE TYPE pgrecall.request AS (
     embedding halfvec,
     tenant text,
@@ -58,7 +59,11 @@ CREATE TYPE pgrecall.request AS (
     weights real[],
     expected double precision[],
     condition text,
-    matching bigint
+    matching bigint,
+    bm25 text,
+    names tsquery[],
+    name_weights real[],
+    holding tsquery
 );
 
 -- The generation that a collection is searched in. A caller that embedded its question for one
