@@ -107,13 +107,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--queries", type=int, default=1_000)
+    parser.add_argument("--text-search", help="an extension, such as pg_textsearch")
+    parser.add_argument("--url", help="a server with that extension; without it the embedded one")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home, pgrecall.connect(home=Path(home)) as db:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        pgrecall.connect(arguments.url, home=Path(home)) as db,
+    ):
         for folder in arguments.folders:
             given = Collected(folder, arguments.queries)
             print(f"{given.name}  {len(given.corpus)} documents, {len(given.queries)} queries")
             print(f"  bm25    {given.judge(bm25(given))}", flush=True)
-            docs = db.create_collection(given.name)
+            docs = db.create_collection(given.name, text_search=arguments.text_search)
             docs.ingest(given.documents())
             for mode in reversed(get_args(Mode)):
                 run, ms = ours(docs, given, mode)

@@ -69,7 +69,9 @@ def ingest(
     ] = None,
     language: Annotated[
         str | None,
-        typer.Option(show_default=False, help="Of the documents, e.g. german; else what they say."),
+        typer.Option(
+            show_default=False, help="Of the documents, e.g. german, or detect; else what they say."
+        ),
     ] = None,
     text_search: Annotated[
         str | None,

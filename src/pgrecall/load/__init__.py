@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pgrecall.load.clean import clean_document
+from pgrecall.load.detect import with_language
 from pgrecall.load.discover import StrPath, discover
 from pgrecall.load.dispatch import load
 from pgrecall.load.options import LoadOptions
@@ -26,5 +27,7 @@ def read(
     for item in discover(sources, options):
         if isinstance(item, Source):
             yield from load(item, options)
+        elif isinstance(item, Document) and options.detects:
+            yield with_language(item)
         else:
             yield item

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pgrecall.errors import InvalidArgument, MissingExtra, UnreadableSource
 from pgrecall.load import code, html, markdown, notebook, office, pdf, tabular, text
 from pgrecall.load.clean import clean_document
+from pgrecall.load.detect import with_language
 from pgrecall.load.options import LoadOptions
 from pgrecall.load.sniff import binary_kind
 from pgrecall.load.source import OpenFile, Source, open_source, suffix_of
@@ -59,12 +60,13 @@ def _documents(file: OpenFile, source: Source) -> Iterator[Document | Failure]:
     loader = _loader(file, source)
     if loader is not None:
         for item in loader(file):
-            yield item if isinstance(item, Failure) else _clean(item)
+            yield item if isinstance(item, Failure) else _clean(item, file.options)
 
 
-def _clean(document: Document) -> Document | Failure:
+def _clean(document: Document, options: LoadOptions) -> Document | Failure:
     try:
-        return clean_document(document)
+        cleaned = clean_document(document)
+        return with_language(cleaned) if options.detects else cleaned
     except InvalidArgument as exc:
         return Failure(uri=document.uri, reason=str(exc))
 

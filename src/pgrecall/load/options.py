@@ -31,7 +31,8 @@ class LoadOptions:
     #: Encoding of text files. None: found out for each file.
     encoding: str | None = None
     #: The text search configuration of the documents, such as "german". None: what a document says
-    #: (HTML's ``lang``, ``lang`` in front matter), else the collection's.
+    #: (HTML's ``lang``, ``lang`` in front matter), else the collection's. "detect": what it says, else what
+    #: its text is found to be (the extra ``languages``), else the collection's.
     language: str | None = None
     #: Longest file that is read, in bytes; for files of rows, which are streamed, the longest row.
     max_bytes: int = 256 * 2**20
@@ -43,6 +44,16 @@ class LoadOptions:
     gitignore: bool = True
     #: The uri of standard input; its suffix, if it has one, says what the format is.
     stdin_name: str = "stdin"
+
+    @property
+    def detects(self) -> bool:
+        """Whether languages are to be found out."""
+        return self.language == "detect"
+
+    @property
+    def said_language(self) -> str | None:
+        """The language that the caller says all documents are in."""
+        return None if self.detects else self.language
 
     def __post_init__(self) -> None:
         if self.max_bytes < 1:

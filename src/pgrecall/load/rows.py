@@ -59,7 +59,7 @@ def _document(file: OpenFile, row: Mapping[str, Any] | str, number: int) -> Docu
         tenant_id=options.tenant_id,
         mime_type="text/plain",
         markup=None,
-        language=options.language,
+        language=options.said_language,
         notes=(*file.notes, *notes),
     )
 

@@ -90,7 +90,7 @@ class OpenFile:
             tenant_id=self.options.tenant_id,
             mime_type=self.mime_type,
             markup=markup,
-            language=self.options.language or configuration(said),
+            language=self.options.said_language or configuration(said),
             pages=pages,
             notes=tuple(self.notes),
         )
