@@ -23,6 +23,7 @@ FUNCTIONS = (
     "recall_v1",
     "arms_v1",
     "bm25_v1",
+    "queries_v1",
     "search_v1",
 )
 
@@ -112,6 +113,15 @@ def create_tables() -> None:
         schema=SCHEMA,
     )
     op.create_table(
+        "queries",
+        sa.Column("collection_id", sa.Integer, nullable=False),
+        sa.Column("slot", sa.Integer, nullable=False),
+        sa.Column("question", sa.Text, nullable=False),
+        created("asked_at"),
+        sa.PrimaryKeyConstraint("collection_id", "slot", name="pk_queries"),
+        schema=SCHEMA,
+    )
+    op.create_table(
         "documents",
         sa.Column("tenant_id", sa.Text, nullable=False),
         sa.Column("document_id", sa.Uuid, nullable=False),
@@ -190,6 +200,16 @@ def create_constraints() -> None:
         ondelete="CASCADE",
     )
     op.create_foreign_key(
+        "fk_queries_collections",
+        "queries",
+        "collections",
+        ["collection_id"],
+        ["collection_id"],
+        source_schema=SCHEMA,
+        referent_schema=SCHEMA,
+        ondelete="CASCADE",
+    )
+    op.create_foreign_key(
         "fk_documents_collections",
         "documents",
         "collections",
@@ -218,7 +238,7 @@ def create_constraints() -> None:
 
 
 def downgrade() -> None:
-    for table in ("chunks", "documents", "lexemes", "generations", "collections"):
+    for table in ("chunks", "documents", "lexemes", "generations", "queries", "collections"):
         op.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table} CASCADE")
     op.execute(
         # Every function of ours and the types that they take and return; the version table stays.

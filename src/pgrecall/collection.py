@@ -18,7 +18,15 @@ from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
 from pgrecall.settle import measure_recall, settle
-from pgrecall.store import collections, documents, indexes, originals, status, wordsearch
+from pgrecall.store import (
+    collections,
+    documents,
+    indexes,
+    originals,
+    queries,
+    status,
+    wordsearch,
+)
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
@@ -37,6 +45,9 @@ class Defaults(TypedDict, total=False):
     vector_weight: float | None
     #: The extension that ranks words, "pg_textsearch", where the database has it. Built in: none.
     text_search: str | None
+    #: Whether questions that are asked from Python and the command line are kept, for measuring the recall.
+    #: Built in: they are not.
+    log_queries: bool | None
 
 
 class _Described:
@@ -98,6 +109,8 @@ class _Described:
             value = cast(float | None, options.get(name))
             if value is not None and not 0 <= value <= 1:
                 raise errors.InvalidArgument(f"{name} lies between 0 and 1, not at {value!r}.")
+        if not isinstance(options.get("log_queries"), bool | None):
+            raise errors.InvalidArgument("log_queries is True, False or None.")
         yield from wordsearch.check(options.get("text_search"))
         generation = yield from collections.configure(
             self._target.generation, cast(dict[str, Any], options)
@@ -112,6 +125,9 @@ class _Described:
             raise errors.InvalidArgument(f"questions is 2 to 10,000, not {questions!r}.")
         target = self._target
         return measure_recall(target.generation, target.embedder, questions=questions)
+
+    def _clear_queries(self) -> Flow[int]:
+        return queries.clear(self._target.generation)
 
     def _index_metadata(self, key: str, type: str) -> Flow[None]:
         return indexes.index_metadata(self._target.generation, key, type)
@@ -219,6 +235,10 @@ class Collection(_Described):
         """Set what searches do unless they say otherwise; None goes back to the built-in default."""
         run(self._configure(changes), self._session)
 
+    def clear_queries(self) -> int:
+        """Forget the questions that were logged; the number of them."""
+        return run(self._clear_queries(), self._session)
+
     def delete(self, uris: str | Iterable[str], *, tenant_id: str | None = None) -> int:
         """Remove documents by uri; the number that were there."""
         return run(self._delete(uris, tenant_id), self._session)
@@ -302,6 +322,10 @@ class AsyncCollection(_Described):
     async def configure(self, **changes: Unpack[Defaults]) -> None:
         """As ``Collection.configure``."""
         await run_async(self._configure(changes), self._session)
+
+    async def clear_queries(self) -> int:
+        """As ``Collection.clear_queries``."""
+        return await run_async(self._clear_queries(), self._session)
 
     async def delete(self, uris: str | Iterable[str], *, tenant_id: str | None = None) -> int:
         """As ``Collection.delete``."""

@@ -60,7 +60,7 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class ExtensionMissing(DatabaseError):
-    """The database lacks an extension; pgvector is added to it by `pgrecall db upgrade`."""
+    """This database has no pgvector yet: `pgrecall db upgrade` runs CREATE EXTENSION vector in it."""
 
 
 class ExtensionTooOld(DatabaseError):

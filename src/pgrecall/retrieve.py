@@ -22,7 +22,7 @@ from pgrecall.embed.steps import embed_queries
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker, open_reranker
 from pgrecall.rerank.steps import opened
-from pgrecall.store import collections, documents, passages
+from pgrecall.store import collections, documents, passages, queries
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.tokens import open_tokenizer
@@ -78,6 +78,7 @@ class Target:
         self._embedder = embedder
         #: Those that were asked for by name.
         self.rerankers: dict[str, Reranker] = {}
+        self.query_log = queries.QueryLog()
 
     @property
     def embedder(self) -> Embedder:
@@ -103,10 +104,14 @@ def search(target: Target, question: Questions, options: SearchOptions) -> Flow[
     """The hits of a question. If the collection switches generations meanwhile, it is asked again."""
     asked = listed(question)
     try:
-        return (yield from _search(target, asked, options))
+        hits = yield from _search(target, asked, options)
     except errors.GenerationChanged:
         target.switch((yield from collections.active(target.generation.collection)))
-        return (yield from _search(target, asked, options))
+        hits = yield from _search(target, asked, options)
+    if options.get("mode") != "text":
+        words = [question for question in asked if isinstance(question, str)]
+        yield from queries.log(target.generation, target.query_log, words)
+    return hits
 
 
 def listed(question: Questions) -> list[Question]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.steps import embed_queries
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
 from pgrecall.flow import Flow
-from pgrecall.store import indexes, recall
+from pgrecall.store import indexes, queries, recall
 from pgrecall.store.collections import Generation
 from pgrecall.store.recall import RecallReport
 
@@ -33,7 +34,12 @@ def settle(generation: Generation, embedder: Callable[[], Embedder], *, written:
 def measure_recall(
     generation: Generation, embedder: Embedder, *, questions: int
 ) -> Flow[RecallReport]:
-    """Measure with so many pieces of the stored texts. Raises InvalidArgument where all is exact."""
-    pieces = yield from recall.questions(generation, questions)
-    embeddings = (yield from embed_queries(embedder, pieces)) if pieces else []
-    return (yield from recall.measure(generation, embeddings))
+    """Measure with so many questions: logged ones, at most half, and pieces of the stored texts.
+
+    Raises InvalidArgument where all is exact.
+    """
+    logged = yield from queries.logged(generation, questions // 2)
+    asked = logged + (yield from recall.questions(generation, questions - len(logged)))
+    embeddings = (yield from embed_queries(embedder, asked)) if asked else []
+    report = yield from recall.measure(generation, embeddings)
+    return replace(report, questions=len(asked), logged=len(logged))

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgrecall.cli.options import AsJson, Url, open_database
+from pgrecall.cli.options import AsJson, Collection, Url, open_database
 from pgrecall.cli.output import as_json, print_json, print_table, remark, size
 
 if TYPE_CHECKING:
+    from pgrecall.collection import Defaults
     from pgrecall.store.status import CollectionStatus
 
 
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("collections")(list_collections)
     app.command()(status)
+    app.command()(configure)
 
 
 def list_collections(
@@ -49,6 +51,48 @@ def status(
     with open_database(url) as db:
         chosen = [db.collection(collection)] if collection else db.collections()
         _print([item.status() for item in chosen], as_json_=as_json_)
+
+
+def configure(
+    collection: Collection = "default",
+    recall: Annotated[
+        float | None, typer.Option(show_default=False, help="Share of the nearest rows to find.")
+    ] = None,
+    vector_weight: Annotated[
+        float | None, typer.Option(show_default=False, help="Share of the vector arm, 0 to 1.")
+    ] = None,
+    text_search: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="What ranks words: pg_textsearch, or built-in."),
+    ] = None,
+    log_queries: Annotated[
+        bool | None,
+        typer.Option(
+            "--log-queries/--no-log-queries",
+            show_default=False,
+            help="Keep questions for `pgrecall eval recall`.",
+        ),
+    ] = None,
+    clear_queries: Annotated[
+        bool, typer.Option("--clear-queries", help="Forget the questions that were kept.")
+    ] = False,
+    url: Url = None,
+) -> None:
+    """Set what searches of a collection do unless they say otherwise."""
+    given: Defaults = {}
+    if recall is not None:
+        given["recall"] = recall
+    if vector_weight is not None:
+        given["vector_weight"] = vector_weight
+    if text_search is not None:
+        given["text_search"] = None if text_search == "built-in" else text_search
+    if log_queries is not None:
+        given["log_queries"] = log_queries
+    with open_database(url) as db:
+        target = db.collection(collection)
+        target.configure(**given)
+        if clear_queries:
+            remark(f"{target.clear_queries()} questions forgotten.")
 
 
 def _print(found: list[CollectionStatus], *, as_json_: bool) -> None:

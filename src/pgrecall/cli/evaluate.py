@@ -28,6 +28,7 @@ def recall(
         for step, reached in report.curve.items():
             out().print(f"ef_search {step:5}  recall@10 {reached:.3f}", markup=False)
         out().print(f"searches take {report.ef_search}", markup=False)
+        remark(f"Measured with {report.questions} questions, {report.logged} of them logged.")
     if report.drifted:
         complain("The index finds clearly less than when it was measured last; see above.")
     if not report.kept:

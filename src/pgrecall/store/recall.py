@@ -45,6 +45,9 @@ class RecallReport:
     ef_search: int
     #: The breadth that they took until now.
     previous_ef_search: int
+    #: How many questions it was measured with, and how many of them users had asked.
+    questions: int = 0
+    logged: int = 0
 
     @property
     def kept(self) -> bool:

@@ -118,6 +118,22 @@ lexemes = Table(
     PrimaryKeyConstraint("generation_id", "lexeme"),
 )
 
+# Questions that a collection was asked, if it logs them; a place for each hash of a question (queries_v1.sql).
+queries = Table(
+    "queries",
+    metadata,
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("slot", Integer, nullable=False),
+    Column("question", Text, nullable=False),
+    _created("asked_at"),
+    PrimaryKeyConstraint("collection_id", "slot"),
+)
+
 documents = Table(
     "documents",
     metadata,
@@ -199,4 +215,5 @@ __all__ = [
     "generations",
     "lexemes",
     "metadata",
+    "queries",
 ]
