@@ -5,7 +5,7 @@ Both classes only choose how to wait; what they do is in ``ingest``, ``retrieve`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, TypedDict, Unpack, cast
 
@@ -73,6 +73,11 @@ class _Described:
     def dimensions(self) -> int:
         """Length of its vectors."""
         return self._target.generation.dimensions
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """What was chosen for it, as it was when this object was made or last configured."""
+        return self._target.generation.defaults
 
     def _job(self, options: LoadOptions, progress: Progress | None) -> Ingestion:
         target = self._target

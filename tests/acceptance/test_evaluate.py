@@ -22,7 +22,27 @@ def test_commands_that_look_at_searches(cli: Any, tmp_path: Path) -> None:
     assert "ef_search    40  recall@10" in shown.stdout
     assert "searches take " in shown.stdout
     printed = json.loads(cli("eval", "recall", "--questions", "20", "--json").stdout)
-    assert {*printed} == {"curve", "previous", "target", "ef_search", "previous_ef_search"}
+    assert {*printed} == {
+        "curve",
+        "previous",
+        "target",
+        "ef_search",
+        "previous_ef_search",
+        "questions",
+        "logged",
+    }
+    assert "Measured with 20 questions, 0 of them logged." in shown.stderr
+
+    assert "log_queries: True" in cli("configure", "--log-queries", "--recall", "0.9").stdout
+    assert cli("search", "which number is it", "-k", "1").returncode == 0
+    printed = json.loads(cli("eval", "recall", "--questions", "20", "--json").stdout)
+    assert (printed["logged"], printed["target"]) == (1, 0.9)
+    forgotten = cli("configure", "--no-log-queries", "--clear-queries")
+    assert "1 questions forgotten." in forgotten.stderr
+    assert "log_queries: False" in forgotten.stdout
+    refused = cli("configure", "--text-search", "pg_textsearch")
+    assert refused.returncode == 0 or "CREATE EXTENSION pg_textsearch" in refused.stderr
+    assert cli("configure", "--text-search", "built-in").returncode == 0
 
     found = cli("search", "number 7 of 7", "--explain", "--recall", "0.9", "--prefix", "nowhere")
     assert found.stdout == ""

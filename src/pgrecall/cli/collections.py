@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pgrecall.cli.options import AsJson, Collection, Url, open_database
-from pgrecall.cli.output import as_json, print_json, print_table, remark, size
+from pgrecall.cli.output import as_json, out, print_json, print_table, remark, size
 
 if TYPE_CHECKING:
     from pgrecall.collection import Defaults
@@ -78,7 +78,7 @@ def configure(
     ] = False,
     url: Url = None,
 ) -> None:
-    """Set what searches of a collection do unless they say otherwise."""
+    """Set what searches of a collection do unless they say otherwise, and show it."""
     given: Defaults = {}
     if recall is not None:
         given["recall"] = recall
@@ -93,6 +93,8 @@ def configure(
         target.configure(**given)
         if clear_queries:
             remark(f"{target.clear_queries()} questions forgotten.")
+        for name, value in sorted(target.defaults.items()):
+            out().print(f"{name}: {value}", markup=False)
 
 
 def _print(found: list[CollectionStatus], *, as_json_: bool) -> None:

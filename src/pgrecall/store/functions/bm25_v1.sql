@@ -53,89 +53,105 @@ LANGUAGE sql STABLE AS $$
       FROM pg_catalog.pg_extension WHERE extname = 'pg_textsearch'
 $$;
 
--- The text score of a chunk c for $1, as SQL: BM25 of the words, and the weight of each name that is there.
+-- The BM25 of a chunk c for $1, as SQL. It reads the chunk's words anew, which takes a hundred times as long as a
+-- row of the index scan.
 CREATE FUNCTION pgrecall.bm25_score(g pgrecall.target)
 RETURNS text
 LANGUAGE sql STABLE AS $$
-    SELECT '(- coalesce(' || pgrecall.bm25_distance(g) || ', 0) + (SELECT coalesce(sum(weight), 0)'
-           ' FROM unnest(($1).names, ($1).name_weights) AS n (name, weight) WHERE c.tsv @@ name))'
+    SELECT 'CASE WHEN c.tsv @@ ($1).holding THEN - coalesce(' || pgrecall.bm25_distance(g) || ', 0)'
+           ' ELSE 0 END'
 $$;
 
--- The rows whose words answer best, as SQL: $1 is the request, $2 how many. `exact` ranks all that match and
--- hold a word; else the index gives the best of them, and to these come rows that hold a name.
-CREATE FUNCTION pgrecall.bm25_sql(
-    g pgrecall.target, r pgrecall.request, condition text, exact boolean)
+-- What the names of $1 add to the score of a chunk c, as SQL.
+CREATE FUNCTION pgrecall.name_score()
+RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT '(SELECT coalesce(sum(weight), 0)'
+           ' FROM unnest(($1).names, ($1).name_weights) AS n (name, weight) WHERE c.tsv @@ name)'
+$$;
+
+-- The best rows by the index, as SQL, and rows that hold a name. The index scan knows the scores of its rows; it
+-- must be one, for which sorts are switched off (pgrecall.bm25_arm).
+CREATE FUNCTION pgrecall.bm25_scan(g pgrecall.target, r pgrecall.request, condition text)
 RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    several constant integer := 400;
-    partition text := 'pgrecall.chunks_g' || g.generation_id;
+    several constant integer := 50;
+    partition constant text := 'pgrecall.chunks_g' || g.generation_id;
+    home constant text := (SELECT extnamespace::regnamespace FROM pg_catalog.pg_extension
+                            WHERE extname = 'pg_textsearch');
+    best text := format(
+        'SELECT c.*, - %s.bm25_get_current_score() AS bm25 FROM %s AS c%s ORDER BY %s LIMIT $2',
+        home, partition, coalesce(' WHERE ' || condition, ''), pgrecall.bm25_distance(g));
+BEGIN
+    IF r.names IS NULL THEN
+        RETURN best;
+    END IF;
+    RETURN format(
+        'WITH best AS MATERIALIZED (%s) SELECT * FROM best UNION ALL SELECT c.*, %s'
+        '  FROM (SELECT c.* FROM %s AS c WHERE c.tsv @@ ANY (($1).names)%s'
+        '           AND NOT EXISTS (SELECT FROM best AS b WHERE b.tenant_id = c.tenant_id'
+        '                              AND b.document_id = c.document_id AND b.ordinal = c.ordinal)'
+        '         LIMIT %s) AS c',
+        best, pgrecall.bm25_score(g), partition, coalesce(' AND ' || condition, ''), several);
+END
+$$;
+
+-- The statement of the text arm: $1 is the request, $2 how many. Few matching rows are ranked one by one; else
+-- the index is scanned until enough match. With m of n rows matching, that takes 200 us for each of m, or 8 us
+-- for each of about 100 n / m.
+CREATE FUNCTION pgrecall.bm25_sql(g pgrecall.target, r pgrecall.request)
+RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    few constant integer := greatest(200, 2 * sqrt(g.chunk_count))::integer;
     rows text;
 BEGIN
-    IF exact THEN
-        rows := format('SELECT c.* FROM %s AS c WHERE c.tsv @@ ($1).holding%s',
-                       partition, coalesce(' AND ' || condition, ''));
+    IF r.condition IS NOT NULL AND r.matching <= few THEN
+        rows := format('SELECT c.*, %s AS bm25 FROM pgrecall.chunks_g%s AS c WHERE c.tsv @@ ($1).holding AND %s',
+                       pgrecall.bm25_score(g), g.generation_id, r.condition);
     ELSE
-        rows := format('(SELECT c.* FROM %s AS c%s ORDER BY %s LIMIT $2)',
-                       partition, coalesce(' WHERE ' || condition, ''), pgrecall.bm25_distance(g));
-        IF r.names IS NOT NULL THEN
-            rows := rows || format(
-                ' UNION ALL (SELECT c.* FROM %s AS c'
-                ' WHERE c.tsv @@ ANY (($1).names)%s LIMIT %s)',
-                partition, coalesce(' AND ' || condition, ''), several);
-        END IF;
+        rows := pgrecall.bm25_scan(g, r, r.condition);
     END IF;
     RETURN format(
         'SELECT array_agg(hit ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal)'
-        '  FROM (SELECT hit FROM (SELECT DISTINCT ON (c.tenant_id, c.document_id, c.ordinal)'
-        '               ROW(%s)::pgrecall.hit AS hit FROM (%s) AS c OFFSET 0) AS ranked'
+        '  FROM (SELECT hit FROM (SELECT ROW(%s)::pgrecall.hit AS hit FROM (%s) AS c OFFSET 0) AS ranked'
         '         WHERE (hit).text_score > 0'
         '         ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal LIMIT $2) AS best',
         pgrecall.hit_columns(
             g.metric, pgrecall.distance(g.metric, g.dimensions, '($1).embedding', true),
-            pgrecall.bm25_score(g)),
+            'c.bm25 + ' || pgrecall.name_score()),
         rows);
-END
-$$;
-
--- The statement that the text arm runs: few matching rows are ranked one by one.
-CREATE FUNCTION pgrecall.bm25_plan(g pgrecall.target, r pgrecall.request)
-RETURNS text
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    condition text := pgrecall.condition(g, r);
-    few constant integer := pgrecall.few(g.chunk_count);
-BEGIN
-    RETURN pgrecall.bm25_sql(g, r, condition, condition IS NOT NULL
-        AND pgrecall.matching(g, r, condition, few) <= few);
 END
 $$;
 
 CREATE FUNCTION pgrecall.bm25_arm(g pgrecall.target, r pgrecall.request, wanted integer)
 RETURNS pgrecall.hit[]
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_sort = off AS $$
 DECLARE
     hits pgrecall.hit[];
 BEGIN
-    EXECUTE pgrecall.bm25_plan(g, r) INTO hits USING r, wanted;
+    EXECUTE pgrecall.bm25_sql(g, r) INTO hits USING r, wanted;
     RETURN hits;
 END
 $$;
 
--- Hits of the vector arm with their text scores.
-CREATE FUNCTION pgrecall.bm25_scored(g pgrecall.target, r pgrecall.request, hits pgrecall.hit[])
+-- The hits of the vector arm with their text scores, given those of the text arm.
+CREATE FUNCTION pgrecall.bm25_scored(
+    g pgrecall.target, r pgrecall.request, hits pgrecall.hit[], by_words pgrecall.hit[])
 RETURNS pgrecall.hit[]
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     scores double precision[];
 BEGIN
     EXECUTE format(
-        'SELECT array_agg((SELECT %s FROM pgrecall.chunks_g%s AS c WHERE c.tenant_id = h.tenant_id'
-        '   AND c.document_id = h.document_id AND c.ordinal = h.ordinal) ORDER BY place)'
-        '  FROM unnest($2) WITH ORDINALITY AS h (content, score, uri, title, metadata, tenant_id,'
-        '       document_id, ordinal, start_offset, end_offset, page, headings, vector_score, text_score,'
-        '       vector_rank, text_rank, strategy, complete, place)',
-        pgrecall.bm25_score(g), g.generation_id) INTO scores USING r, hits;
+        'SELECT array_agg(coalesce(f.text_score, (SELECT %s + %s FROM pgrecall.chunks_g%s AS c'
+        '             WHERE c.tenant_id = h.tenant_id AND c.document_id = h.document_id'
+        '               AND c.ordinal = h.ordinal)) ORDER BY h.place)'
+        '  FROM (SELECT place, ($2[place]).* FROM generate_subscripts($2, 1) AS place) AS h'
+        '  LEFT JOIN unnest($3) AS f USING (tenant_id, document_id, ordinal)',
+        pgrecall.bm25_score(g), pgrecall.name_score(), g.generation_id) INTO scores USING r, hits, by_words;
     FOR i IN 1 .. coalesce(cardinality(hits), 0) LOOP
         hits[i].text_score := scores[i];
     END LOOP;

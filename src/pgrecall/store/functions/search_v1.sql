@@ -181,6 +181,7 @@ DECLARE
     wanted integer;
     r pgrecall.request;
     nearest record;
+    by_words pgrecall.hit[];
 BEGIN
     PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding);
     wanted := greatest(k, 100);
@@ -197,11 +198,12 @@ BEGIN
     r.embedding := query_embedding;
     nearest := pgrecall.vector_arm(
         g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall)));
+    by_words := pgrecall.text_arm(g, r, wanted);
     IF r.bm25 IS NOT NULL THEN
-        nearest.hits := pgrecall.bm25_scored(g, r, nearest.hits);
+        nearest.hits := pgrecall.bm25_scored(g, r, nearest.hits, by_words);
     END IF;
     RETURN QUERY SELECT * FROM pgrecall.fuse(
-        nearest.hits || pgrecall.text_arm(g, r, wanted), weight, fusion, k,
+        nearest.hits || by_words, weight, fusion, k,
         'hybrid:' || nearest.strategy);
 END
 $$;
@@ -304,9 +306,11 @@ BEGIN
         selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count,
                                          pgrecall.text_enough(g, r, wanted));
         statement := CASE WHEN r.bm25 IS NULL THEN pgrecall.text_sql(g, r.condition)
-                     ELSE pgrecall.bm25_plan(g, r) END;
+                     ELSE pgrecall.bm25_sql(g, r) END;
+        PERFORM set_config('enable_sort', CASE WHEN r.bm25 IS NULL THEN 'on' ELSE 'off' END, true);
         EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
           USING r, wanted, selecting;
+        PERFORM set_config('enable_sort', 'on', true);
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;
     END IF;
