@@ -35,6 +35,20 @@ def memory(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
+@pytest.mark.parametrize(("large", "neighbours"), [(50_000, "16"), (50, "24")])
+def test_a_large_graph_has_more_neighbours(
+    docs: Collection,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    large: int,
+    neighbours: str,
+) -> None:
+    monkeypatch.setattr(indexes, "LARGE", large)
+    docs.ingest([Document(uri=f"uri-{n}", text=f"text number {n}") for n in range(50)])
+    query = "SELECT reloptions FROM pg_class WHERE relname LIKE 'chunks_g%_embedding'"
+    assert connection.execute(query).fetchall() == [([f"m={neighbours}"],)]
+
+
 @pytest.mark.parametrize("granted", [32 * 1024, 1024 * 1024])
 def test_a_build_takes_what_its_rows_need(
     docs: Collection, connection: psycopg.Connection, granted: int
