@@ -207,8 +207,41 @@ chunks = Table(
     postgresql_partition_by="LIST (generation_id)",
 )
 
+#: The foreign key of ``queue`` to procrastinate's jobs, which only the migration knows.
+TO_JOBS = "fk_queue_procrastinate_jobs"
+
+# Documents that wait for a worker: one row a job of procrastinate's, whose tables stand beside these. The
+# row goes in the transaction that writes the document, so a job without one has nothing left to do.
+queue = Table(
+    "queue",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("tenant_id", Text, nullable=False),
+    Column("uri", Text(collation="C"), nullable=False),
+    Column("title", Text),
+    Column("mime_type", Text, nullable=False),
+    # Null where it follows from the uri or the collection, as in types.Document.
+    Column("markup", Text),
+    Column("language", Text),
+    Column("text", Text, nullable=False),
+    Column("pages", ARRAY(Integer), nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("notes", ARRAY(Text), nullable=False),
+    # Why the last attempt failed.
+    Column("error", Text),
+    _created(),
+    Index(None, "collection_id", "uri"),
+)
+
 __all__ = [
     "SCHEMA",
+    "TO_JOBS",
     "chunks",
     "collections",
     "documents",
@@ -216,4 +249,5 @@ __all__ = [
     "lexemes",
     "metadata",
     "queries",
+    "queue",
 ]
