@@ -27,12 +27,12 @@ LEAVE = "SELECT set_config('search_path', current_setting('pgrecall.search_path'
 #: Its triggers fire in transactions of anybody, whose search path is their own. And the next job is found by
 #: index whatever the statistics of a table say that is empty one moment and has 20,000 rows the next (0.5 ms
 #: instead of 500, together with the index on locks).
-PIN = """
+PIN = r"""
 DO $$
 DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT oid FROM pg_proc
-              WHERE pronamespace = 'pgrecall'::regnamespace AND proname LIKE 'procrastinate\\_%' LOOP
+              WHERE pronamespace = 'pgrecall'::regnamespace AND proname LIKE 'procrastinate\_%' LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pgrecall, pg_temp', f);
         IF f::text LIKE '%fetch\_job%' THEN
             EXECUTE format('ALTER FUNCTION %s SET enable_sort = off SET enable_bitmapscan = off '
