@@ -24,7 +24,17 @@ if typing.TYPE_CHECKING:
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
-    from pgrecall.types import Chunk, Citation, Document, Failure, Hit, Hits, IngestReport
+    from pgrecall.types import (
+        Chunk,
+        Citation,
+        Document,
+        EnqueueReport,
+        Failure,
+        Hit,
+        Hits,
+        IngestReport,
+    )
+    from pgrecall.worker import WorkerOptions
 else:
     # Imported at first use (PEP 562): the command line starts before it knows what it needs.
     _NAMES = {
@@ -37,7 +47,17 @@ else:
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
-        "types": ("Chunk", "Citation", "Document", "Failure", "Hit", "Hits", "IngestReport"),
+        "types": (
+            "Chunk",
+            "Citation",
+            "Document",
+            "EnqueueReport",
+            "Failure",
+            "Hit",
+            "Hits",
+            "IngestReport",
+        ),
+        "worker": ("WorkerOptions",),
     }
     _ROOMS = {name: room for room, names in _NAMES.items() for name in names}
 
@@ -71,6 +91,7 @@ __all__ = [
     "Database",
     "Document",
     "Embedder",
+    "EnqueueReport",
     "Failure",
     "Hit",
     "Hits",
@@ -83,6 +104,7 @@ __all__ = [
     "Reranker",
     "TokenEncoder",
     "Verification",
+    "WorkerOptions",
     "connect",
     "connect_async",
     "open_embedder",

@@ -14,6 +14,8 @@ from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
+from pgrecall.ingest.enqueue import enqueue, enqueue_async
+from pgrecall.ingest.job import Intake
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
@@ -30,7 +32,7 @@ from pgrecall.store import (
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
-from pgrecall.types import Document, Hit, Hits, IngestReport, Order
+from pgrecall.types import Document, EnqueueReport, Hit, Hits, IngestReport, Order
 
 #: One source or many: files, folders, globs, "-" for standard input, or Documents.
 SourceArgument = StrPath | Document | Iterable[StrPath | Document]
@@ -87,6 +89,10 @@ class _Described:
             tenant_id=options.tenant_id,
             progress=progress,
         )
+
+    def _intake(self, options: LoadOptions) -> Intake:
+        # Without the embedder: who only hands documents over needs no key for it.
+        return Intake(generation=self._target.generation, tenant_id=options.tenant_id)
 
     def _context(
         self,
@@ -167,6 +173,17 @@ class Collection(_Described):
         """
         chosen = options or LoadOptions()
         return ingest(self._session, self._job(chosen, progress), _listed(sources), chosen)
+
+    def enqueue(
+        self, sources: SourceArgument, *, options: LoadOptions | None = None
+    ) -> EnqueueReport:
+        """As ``ingest``, but only read here: workers do the rest (``pgrecall worker``).
+
+        In a transaction that is open on a connection of yours, the documents are handed over when it
+        commits. A newer version of a document takes the place of one that waits.
+        """
+        chosen = options or LoadOptions()
+        return enqueue(self._session, self._intake(chosen), _listed(sources), chosen)
 
     def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
@@ -275,6 +292,14 @@ class AsyncCollection(_Described):
         chosen = options or LoadOptions()
         job = self._job(chosen, progress)
         return await ingest_async(self._session, job, _listed(sources), chosen)
+
+    async def enqueue(
+        self, sources: SourceArgument, *, options: LoadOptions | None = None
+    ) -> EnqueueReport:
+        """As ``Collection.enqueue``."""
+        chosen = options or LoadOptions()
+        job = self._intake(chosen)
+        return await enqueue_async(self._session, job, _listed(sources), chosen)
 
     async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -17,11 +18,15 @@ from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.retrieve import Target
-from pgrecall.store import collections, migrate, wordsearch
+from pgrecall.store import collections, jobs, migrate, wordsearch
 from pgrecall.store.borrowed import AsyncLender, Lender, address, borrow, borrow_async
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.embedded import EmbeddedServer
+from pgrecall.store.jobs import FailedJob, QueueStatus
 from pgrecall.store.session import AsyncSession, Row, Session, check, check_async, prepare
+
+if TYPE_CHECKING:
+    from pgrecall.worker import WorkerOptions
 
 
 class _Settled:
@@ -217,6 +222,22 @@ class Database:
         """Remove a collection with all its documents; raises CollectionNotFound."""
         run(collections.drop(name), self._session)
 
+    def queue_status(self) -> QueueStatus:
+        """How many documents wait for workers, are in hand, or have failed."""
+        return run(jobs.status(), self._session)
+
+    def failed_jobs(self, collection: str | None = None) -> list[FailedJob]:
+        """Documents that workers could not take in, with the reasons, oldest first."""
+        return run(jobs.failed(collection), self._session)
+
+    def retry_jobs(self, job_ids: Sequence[int] | None = None) -> int:
+        """Let failed documents be tried again; None: all of them. How many there were."""
+        return run(jobs.retry(job_ids), self._session)
+
+    def discard_jobs(self, job_ids: Sequence[int] | None = None) -> int:
+        """Drop failed documents from the queue; None: all. Versions that are stored stay as they are."""
+        return run(jobs.discard(job_ids), self._session)
+
     def close(self) -> None:
         """Close the connections; the last user of the embedded server stops it."""
         self._session.close()
@@ -288,6 +309,43 @@ class AsyncDatabase:
     async def drop_collection(self, name: str) -> None:
         """As ``Database.drop_collection``."""
         await run_async(collections.drop(name), self._session)
+
+    async def queue_status(self) -> QueueStatus:
+        """As ``Database.queue_status``."""
+        return await run_async(jobs.status(), self._session)
+
+    async def failed_jobs(self, collection: str | None = None) -> list[FailedJob]:
+        """As ``Database.failed_jobs``."""
+        return await run_async(jobs.failed(collection), self._session)
+
+    async def retry_jobs(self, job_ids: Sequence[int] | None = None) -> int:
+        """As ``Database.retry_jobs``."""
+        return await run_async(jobs.retry(job_ids), self._session)
+
+    async def discard_jobs(self, job_ids: Sequence[int] | None = None) -> int:
+        """As ``Database.discard_jobs``."""
+        return await run_async(jobs.discard(job_ids), self._session)
+
+    async def work(
+        self,
+        options: WorkerOptions | None = None,
+        *,
+        embedders: Iterable[Embedder] = (),
+        stop: asyncio.Event | None = None,
+    ) -> None:
+        """Be a worker: take in what ``enqueue`` hands over, until ``stop`` is set or the task is cancelled.
+
+        ``embedders`` are those of collections that were made with an object of the caller's own. Raises
+        InvalidArgument on a lent connection, since a worker opens connections of its own.
+        """
+        if not isinstance(self._opened, _Opened):
+            raise errors.InvalidArgument(
+                "A worker opens connections of its own: connect with a URL, not with a connection."
+            )
+        # procrastinate takes a quarter of a second to import.
+        from pgrecall.worker import work
+
+        await work(self.url, self._session, options, embedders=embedders, stop=stop)
 
     async def close(self) -> None:
         """As ``Database.close``."""

@@ -197,4 +197,15 @@ class IngestReport:
         return self.new + self.changed + self.unchanged
 
 
+@dataclass(slots=True, kw_only=True)
+class EnqueueReport:
+    """What was handed over to the workers."""
+
+    #: Documents that are in the queue now.
+    queued: int = 0
+    #: Documents that are stored already as they are.
+    unchanged: int = 0
+    failed: list[Failure] = field(default_factory=list)
+
+
 Texts: TypeAlias = Sequence[str]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pgrecall.chunking import ChunkConfig
     from pgrecall.ingest import Progress
     from pgrecall.load import LoadOptions
-    from pgrecall.types import IngestReport
+    from pgrecall.types import EnqueueReport, Failure, IngestReport
 
 #: Failures that are listed by name; --json has them all.
 LISTED = 20
@@ -77,6 +77,9 @@ def ingest(
         str | None,
         typer.Option(show_default=False, help="For a new collection: pg_textsearch ranks words."),
     ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Only read here, and let `pgrecall worker` do the rest.")
+    ] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -104,6 +107,11 @@ def ingest(
             text_search=text_search,
             exist_ok=True,
         )
+        if queue:
+            handed_over = target.enqueue(sources, options=options)
+            if not db.queue_status().workers:
+                remark("No worker runs yet: `pgrecall worker` takes them in.")
+            _end_queued(handed_over, as_json_, strict=strict)
         shown = err().is_terminal and not quiet
         with _resumable(), _progress(sources, options, shown=shown) as progress:
             report = target.ingest(sources, options=options, progress=progress)
@@ -184,6 +192,25 @@ def _progress(
         yield update
 
 
+def _end_queued(report: EnqueueReport, as_json_: bool, *, strict: bool) -> NoReturn:
+    if as_json_:
+        print_json(as_json(report))
+    else:
+        out().print(
+            f"{report.queued} queued, {report.unchanged} unchanged, {len(report.failed)} failed"
+        )
+        _print_failures(report.failed)
+    nothing = report.failed and not report.queued + report.unchanged
+    raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
+
+
+def _print_failures(failed: Sequence[Failure]) -> None:
+    for failure in failed[:LISTED]:
+        complain(f"{failure.uri}: {failure.reason}")
+    if len(failed) > LISTED:
+        remark(f"... and {len(failed) - LISTED} more; --json lists them all")
+
+
 def _print(report: IngestReport) -> None:
     out().print(
         f"{report.new} new, {report.changed} changed, {report.unchanged} unchanged, "
@@ -191,9 +218,6 @@ def _print(report: IngestReport) -> None:
         f"({report.embedded} embedded, {report.reused} reused), {report.tokens} tokens, "
         f"{report.seconds:.1f} s"
     )
-    for failure in report.failed[:LISTED]:
-        complain(f"{failure.uri}: {failure.reason}")
-    if len(report.failed) > LISTED:
-        remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
+    _print_failures(report.failed)
     for uri, note in report.notes[:LISTED]:
         remark(f"{uri}: {note}")

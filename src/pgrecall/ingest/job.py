@@ -28,22 +28,15 @@ Progress = Callable[[IngestReport], None]
 
 
 @dataclass(slots=True, kw_only=True)
-class Ingestion:
-    """One run into one generation: what it writes with, and what it has done so far."""
+class Intake:
+    """Documents on their way to one generation: which were met, and what became of them."""
 
     generation: Generation
-    embedder: Embedder
     #: Under which sources that cannot be read are kept in the ledger.
     tenant_id: str = ""
     progress: Progress | None = None
     report: IngestReport = field(default_factory=IngestReport)
-    _failing: int = 0
     _seen: dict[int, bytes] = field(default_factory=dict)
-
-    @property
-    def chunking(self) -> ChunkConfig:
-        """How the generation cuts its documents."""
-        return ChunkConfig.from_dict(self.generation.chunking)
 
     def tell(self) -> None:
         """Report progress to whoever wants to know."""
@@ -60,6 +53,19 @@ class Ingestion:
         before = self._seen.get(key)
         self._seen.setdefault(key, prepared.content_hash[:8])
         return before
+
+
+@dataclass(slots=True, kw_only=True)
+class Ingestion(Intake):
+    """One run into one generation: what it writes with, and what it has done so far."""
+
+    embedder: Embedder
+    _failing: int = 0
+
+    @property
+    def chunking(self) -> ChunkConfig:
+        """How the generation cuts its documents."""
+        return ChunkConfig.from_dict(self.generation.chunking)
 
     def embedded(self, failure: errors.EmbeddingError | None) -> None:
         """Lose patience with an embedder that fails batch after batch."""

@@ -8,11 +8,12 @@ from pgrecall import errors
 from pgrecall.chunking import split
 from pgrecall.embed.steps import embed_documents
 from pgrecall.flow import Flow
-from pgrecall.ingest.job import PATIENCE, Ingestion
+from pgrecall.ingest.job import PATIENCE, Ingestion, Intake
 from pgrecall.load.markup import markup_of
-from pgrecall.store import documents
+from pgrecall.store import documents, queue
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
+from pgrecall.store.session import transaction
 from pgrecall.store.vectors import encode_all
 from pgrecall.types import Document, Failure
 
@@ -22,7 +23,7 @@ TWICE = "An earlier document of this run has the same uri; give each its own (ro
 Refusal = errors.EmbeddingError | errors.InvalidArgument
 
 
-def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Prepared]]:
+def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepared]]:
     """Those of the batch that are new or changed, not yet chunked. Failures go to the ledger."""
     found: dict[documents.Key, Prepared] = {}
     for item in batch:
@@ -30,18 +31,21 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
             job.fail(item.uri, item.reason)
             yield from documents.record_failure(job.generation, item, job.tenant_id)
             continue
-        prepared = _identified(job.generation, item)
+        prepared = identified(job.generation, item)
         before = job.met(prepared)
         if before is None:
             found[prepared.key] = prepared
         elif before != prepared.content_hash[: len(before)]:
             job.fail(item.uri, TWICE)
+    # First: what a worker has written by the time that the ledger is read has left the queue.
+    waiting = yield from queue.waiting(job.generation, [p.document for p in found.values()])
     ledger = yield from documents.ledger(list(found))
     changed = []
     for key, prepared in found.items():
         stored = ledger.get(key)
         prepared.known = stored is not None and stored.content_hash is not None
-        if stored is None or stored.content_hash != prepared.content_hash:
+        newer = prepared.name in waiting
+        if newer or stored is None or stored.content_hash != prepared.content_hash:
             changed.append(prepared)
             continue
         job.report.unchanged += 1
@@ -51,7 +55,8 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
     return changed
 
 
-def _identified(generation: Generation, document: Document) -> Prepared:
+def identified(generation: Generation, document: Document) -> Prepared:
+    """A document with its id and the hash of all that reaches the database; not yet chunked."""
     markup = markup_of(document)
     return Prepared(
         document=document,
@@ -80,7 +85,7 @@ def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     Returns the documents that are complete. Those that the embedder refuses are reported, and keep
     their old versions. Raises EmbeddingError when group after group fails.
     """
-    failure = yield from _embed(job, group)
+    failure = yield from embed_together(job, group)
     done = list(group) if failure is None else (yield from _one_by_one(job, group, failure))
     # A text that is refused says nothing about the embedder.
     job.embedded(None if done or isinstance(failure, errors.InvalidArgument) else failure)
@@ -98,7 +103,7 @@ def _one_by_one(
     fails = 0
     for item in group:
         asked = len(group) > 1 and fails < PATIENCE
-        refusal = (yield from _embed(job, [item])) if asked else failure
+        refusal = (yield from embed_together(job, [item])) if asked else failure
         if refusal is None:
             done.append(item)
             continue
@@ -108,7 +113,7 @@ def _one_by_one(
     return done
 
 
-def _embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
+def embed_together(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
     """Vectors for documents: stored ones where the text is known, else new ones, or why there are none."""
     texts = {
         key: piece for item in group for key, piece in zip(item.hashes, item.chunks, strict=True)
@@ -137,7 +142,7 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     If the database refuses it, its documents are tried one by one, to report the one at fault.
     """
     try:
-        yield from documents.write(job.generation, group)
+        yield from transaction(_swap(job, group))
     except errors.DatabaseUnavailable:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
@@ -149,6 +154,12 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
             written += yield from write(job, [item])
         return written
     return list(group)
+
+
+def _swap(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
+    """Versions that wait in the queue are older than these."""
+    yield from queue.supersede(job.generation, [item.name for item in group])
+    yield from documents.write(job.generation, group)
 
 
 def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None]:

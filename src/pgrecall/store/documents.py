@@ -46,6 +46,11 @@ class Prepared:
         """The document's identity."""
         return self.document.tenant_id, self.document_id
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """What the queue knows it by."""
+        return self.document.tenant_id, self.document.uri
+
 
 def document_id(collection: str, document: Document) -> UUID:
     """The id of a document: the same uri of the same tenant and collection, the same id."""
@@ -278,7 +283,18 @@ def record_failure(generation: Generation, failure: Failure, tenant_id: str = ""
 
 
 def delete(generation: Generation, uris: Sequence[str], tenant_id: str | None) -> Flow[int]:
-    """Remove documents by uri, with their chunks; the number of documents that were there."""
+    """Remove documents by uri, with their chunks and what waits of them; how many there were."""
+    return (yield from transaction(_delete(generation, uris, tenant_id)))
+
+
+def _delete(generation: Generation, uris: Sequence[str], tenant_id: str | None) -> Flow[int]:
+    yield from fetch(
+        """
+        DELETE FROM pgrecall.queue
+         WHERE collection_id = %s AND uri = ANY(%s) AND (%s::text IS NULL OR tenant_id = %s)
+        """,
+        [generation.collection_id, list(uris), tenant_id, tenant_id],
+    )
     rows: list[Row] = yield from fetch(
         """
         DELETE FROM pgrecall.documents
