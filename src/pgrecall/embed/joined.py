@@ -18,8 +18,8 @@ from pgrecall.types import FloatArray
 
 #: Texts that are sent without waiting for more.
 FULL = 512
-#: Seconds that the first text waits for others.
-WINDOW = 0.05
+#: Seconds without a new text after which nobody else is expected, and how long that may go on.
+QUIET, LONGEST = 0.1, 1.0
 #: Callers in a row that may fail by themselves, after they failed together, before the rest fails too.
 PATIENCE = 3
 
@@ -43,17 +43,18 @@ class _Request:
 
 
 class JoinedEmbedder:
-    """An AsyncEmbedder in front of another, for the tasks of one event loop.
+    """An AsyncEmbedder in front of another, for up to ``callers`` tasks of one event loop.
 
-    A batch departs when it is full, or when none is under way and its first text has waited for a
-    moment; so it is the fuller the slower the embedder is. If a batch fails, its callers are tried one by
-    one, so that one text that is refused does not fail the documents that it met by chance.
+    A batch departs when it is full or when every caller waits; else when none is under way and no
+    other text has come for a moment. So it is the fuller the slower the embedder is. If a batch fails, its
+    callers are tried one by one, so that a text that is refused fails no documents that it met by chance.
     """
 
-    def __init__(self, embedder: Embedder, *, full: int = FULL, window: float = WINDOW) -> None:
+    def __init__(self, embedder: Embedder, *, callers: int) -> None:
         self.embedder = embedder
-        self._full, self._window = full, window
+        self._callers = callers
         self._waiting: list[_Request] = []
+        self._since = 0.0
         self._under_way: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -92,22 +93,26 @@ class JoinedEmbedder:
     async def embed_documents_async(self, texts: Sequence[str]) -> FloatArray:
         """Embed passages, together with what others ask for meanwhile: shape (len(texts), dimensions)."""
         request = _Request(list(texts))
+        if not self._waiting:
+            self._since = asyncio.get_running_loop().time()
         self._waiting.append(request)
         self._look()
         return await request.answer
 
     def _look(self) -> None:
-        """Send a batch off if it is time."""
-        waiting = sum(len(request.texts) for request in self._waiting)
-        if waiting >= self._full:
-            self._depart()
-        elif waiting and not self._under_way and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._window, self._depart)
-
-    def _depart(self) -> None:
+        """Send a batch off if it is time, or see again when it may be."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer = None
+        texts = sum(len(request.texts) for request in self._waiting)
+        if texts >= FULL or len(self._waiting) >= self._callers:
+            self._depart()
+        elif texts and not self._under_way:
+            loop = asyncio.get_running_loop()
+            at = min(loop.time() + QUIET, self._since + LONGEST)
+            self._timer = loop.call_at(at, self._depart)
+
+    def _depart(self) -> None:
         batch = [request for request in self._waiting if not request.answer.done()]
         self._waiting = []
         if batch:

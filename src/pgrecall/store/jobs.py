@@ -225,6 +225,19 @@ def due(collection_id: int) -> Flow[bool]:
     return bool(rows[0][0])
 
 
+def waits() -> Flow[bool]:
+    """Whether a document waits that could be taken up now, or as soon as another version of it is done."""
+    rows = yield from fetch(
+        """
+        SELECT EXISTS (SELECT FROM pgrecall.procrastinate_jobs
+                        WHERE status = 'todo' AND task_name = %s
+                          AND (scheduled_at IS NULL OR scheduled_at <= now()))
+        """,
+        [INGEST],
+    )
+    return bool(rows[0][0])
+
+
 def collection_name(collection_id: int) -> Flow[str | None]:
     """What the collection is called; None if it was dropped."""
     rows = yield from fetch(

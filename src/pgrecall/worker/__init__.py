@@ -31,8 +31,9 @@ async def work(
 
     Documents in hand are finished first, or given back when ``grace`` is over.
     """
-    desk = Desk(session, embedders)
-    worker = Worker(url, desk, session, options or WorkerOptions())
+    chosen = options or WorkerOptions()
+    desk = Desk(session, embedders, callers=chosen.concurrency)
+    worker = Worker(url, desk, session, chosen)
     working = asyncio.create_task(worker.run())
     stopped = asyncio.create_task((stop or asyncio.Event()).wait())
     try:

@@ -31,9 +31,11 @@ LONGEST_WAIT = 300.0
 class Desk:
     """The embedders and the session that the jobs of a worker share."""
 
-    def __init__(self, session: AsyncSession, embedders: Iterable[Embedder] = ()) -> None:
-        self._session = session
-        self._embedders = {given.name: JoinedEmbedder(given) for given in embedders}
+    def __init__(
+        self, session: AsyncSession, embedders: Iterable[Embedder] = (), *, callers: int
+    ) -> None:
+        self._session, self._callers = session, callers
+        self._embedders = {given.name: self._joined(given) for given in embedders}
         self._given = set(self._embedders)
         self._opening = asyncio.Lock()
 
@@ -116,11 +118,14 @@ class Desk:
                         f"This worker has no embedder {generation.embedder!r}: give it one "
                         "(AsyncDatabase.work, embedders=[...])."
                     ) from exc
-                self._embedders[generation.embedder] = JoinedEmbedder(opened)
+                self._embedders[generation.embedder] = self._joined(opened)
             joined = self._embedders[generation.embedder]
             # Compares the dimensions, which may ask a server.
             await asyncio.to_thread(getattr, Target(generation, joined.embedder), "embedder")
             return joined
+
+    def _joined(self, embedder: Embedder) -> JoinedEmbedder:
+        return JoinedEmbedder(embedder, callers=self._callers)
 
     async def _keep(self, job_id: int, exc: Exception) -> None:
         expected = isinstance(exc, errors.PgrecallError)

@@ -76,10 +76,17 @@ class Worker:
         async with self._app() as app, _beside(self._look_after):
             await self._take_over()
             await self._run_loop(app)
-            if self._options.drain and not self._stopping.is_set():
-                # What was planned for a quiet moment: this is one.
-                await run_async(jobs.settle_now(), self._session)
-                await self._run_loop(app)
+            if self._options.drain:
+                await self._drain(app)
+
+    async def _drain(self, app: procrastinate.App) -> None:
+        # A newer version becomes due when the one in hand is done.
+        while not self._stopping.is_set() and await run_async(jobs.waits(), self._session):
+            await self._sleep(0.1)
+            await self._run_loop(app)
+        # What was planned for a quiet moment: this is one.
+        await run_async(jobs.settle_now(), self._session)
+        await self._run_loop(app)
 
     async def _run_loop(self, app: procrastinate.App) -> None:
         options = self._options
