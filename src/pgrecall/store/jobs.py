@@ -102,13 +102,24 @@ def retry(job_ids: Sequence[int] | None = None) -> Flow[int]:
              WHERE status = 'failed' AND queue_name = %s AND task_name = %s
                AND (%s::bigint[] IS NULL OR id = ANY(%s))
             RETURNING id)
-        -- As procrastinate does when a job is new.
-        SELECT pg_notify('procrastinate_queue_v1#pgrecall',
-                         json_build_object('type', 'job_inserted', 'job_id', id)::text) FROM again
+        SELECT id FROM again
         """,
         [QUEUE, INGEST, job_ids, job_ids],
     )
+    yield from _announce([row[0] for row in rows])
     return len(rows)
+
+
+def _announce(job_ids: Sequence[int]) -> Flow[None]:
+    """As procrastinate does when a job is new, so that no worker has to look by itself."""
+    yield from fetch(
+        """
+        SELECT pg_notify('procrastinate_queue_v1#pgrecall',
+                         json_build_object('type', 'job_inserted', 'job_id', id)::text)
+          FROM unnest(%s::bigint[]) AS n (id)
+        """,
+        [job_ids],
+    )
 
 
 def discard(job_ids: Sequence[int] | None = None) -> Flow[int]:
@@ -155,6 +166,7 @@ def _take_over(stalled_after: float, attempts: int) -> Flow[int]:
         """,
         [again],
     )
+    yield from _announce(again)
     yield from fetch(
         """
         WITH dead AS (
