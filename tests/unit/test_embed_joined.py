@@ -33,8 +33,10 @@ class Counting(TinyEmbedder):
         return self.embed_query(text)
 
 
-def together(*requests: Coroutine[Any, Any, FloatArray]) -> list[FloatArray | BaseException]:
-    async def main() -> list[FloatArray | BaseException]:
+def together(*requests: Coroutine[Any, Any, FloatArray]) -> list[Any]:
+    """What each is answered, vectors or an error."""
+
+    async def main() -> list[Any]:
         return await asyncio.gather(*requests, return_exceptions=True)
 
     return asyncio.run(main())
