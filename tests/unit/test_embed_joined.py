@@ -37,7 +37,7 @@ def together(*requests: Coroutine[Any, Any, FloatArray]) -> list[Any]:
     """What each is answered, vectors or an error."""
 
     async def main() -> list[Any]:
-        return await asyncio.gather(*requests, return_exceptions=True)
+        return list(await asyncio.gather(*requests, return_exceptions=True))
 
     return asyncio.run(main())
 
