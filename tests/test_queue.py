@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -134,6 +135,7 @@ def test_small_documents_are_embedded_together(
     class Counting(TinyEmbedder):
         def embed_documents(self, texts: Sequence[str]) -> FloatArray:
             calls.append(len(texts))
+            time.sleep(0.3)
             return super().embed_documents(texts)
 
     docs.enqueue([Document(uri=f"d{n}", text=f"number {n} of many") for n in range(20)])

@@ -13,14 +13,14 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.job_context import JobContext
 from procrastinate.manager import JobManager
 from procrastinate.worker import Worker as Loop
-from psycopg import OperationalError
+from psycopg import AsyncConnection, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pgrecall import errors
 from pgrecall.flow import run_async
 from pgrecall.store import jobs, jobtables
-from pgrecall.store.session import AsyncSession
+from pgrecall.store.session import AsyncSession, check_async
 from pgrecall.worker.desk import Desk
 from pgrecall.worker.options import Backoff, WorkerOptions
 
@@ -114,6 +114,8 @@ class Worker:
             min_size=1,
             max_size=4,
             kwargs={"application_name": "pgrecall worker"},
+            configure=_autocommit,
+            pool_factory=_pool,
         )
         app = procrastinate.App(connector=connector)
         app.job_manager = _Manager(connector, self._end_loop)
@@ -189,6 +191,16 @@ async def _beside(work: Callable[[], Any]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+async def _autocommit(connection: AsyncConnection[Any]) -> None:
+    # procrastinate's statements each stand alone; BEGIN and COMMIT would be three round trips for one.
+    await connection.set_autocommit(True)
+
+
+def _pool(**given: Any) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    """With our check of an idle connection, which costs no round trip."""
+    return AsyncConnectionPool(**{**given, "check": check_async})
 
 
 def _in_our_schema(url: str) -> str:
