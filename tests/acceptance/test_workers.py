@@ -75,11 +75,11 @@ def enqueue(url: str, count: int, embedder: str = "static") -> None:
 
 
 def test_several_workers_and_one_that_is_killed(database_url: str) -> None:
-    enqueue(database_url, 250)
+    enqueue(database_url, 150)
     with workers(database_url, 3, *LIVELY, "--quiet") as processes:
-        wait_until(lambda: documents(database_url) > 60)
+        wait_until(lambda: documents(database_url) > 30)
         processes[0].kill()
-        wait_until(lambda: documents(database_url) == 250)
+        wait_until(lambda: documents(database_url) == 150)
         # Also what the dead one had in hand is finished, and the collection settled.
         wait_until(
             lambda: value(database_url, "SELECT count(*) = 0 FROM pgrecall.procrastinate_jobs")
@@ -87,11 +87,11 @@ def test_several_workers_and_one_that_is_killed(database_url: str) -> None:
         for process in processes[1:]:
             process.send_signal(signal.SIGTERM)
         assert [process.wait(20) for process in processes[1:]] == [0, 0]
-    assert assert_whole(database_url) == 250
+    assert assert_whole(database_url) == 150
     assert value(database_url, "SELECT max(version) FROM pgrecall.documents") == 1
     with pgrecall.connect(database_url) as db:
         assert db.collection("docs").status().indexed
-        assert db.collection("docs").search("boat 249", k=1, mode="text")[0].uri == "d249"
+        assert db.collection("docs").search("boat 149", k=1, mode="text")[0].uri == "d149"
 
 
 def test_a_killed_worker_is_taken_over_and_a_stopped_one_gives_back(database_url: str) -> None:
