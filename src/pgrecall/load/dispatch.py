@@ -22,6 +22,11 @@ _LOADERS: dict[str, tuple[Loader, str]] = {
     for module in (text, code, markdown, html, pdf, notebook, office, tabular)
     for suffix, mime_type in module.SUFFIXES.items()
 }
+#: Formats that are read in a process of their own, where they can be.
+_HEAVY = frozenset(module.load for module in (html, pdf, notebook, office))
+#: Longer JSON may be parsed into more objects than memory holds.
+_LONG_JSON = 2**20
+_ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: Formats that are binary by nature, and find out themselves if the content is not theirs.
 _CONTAINERS = frozenset(pdf.SUFFIXES) | frozenset(office.SUFFIXES)
 _HTML_START = re.compile(
@@ -29,22 +34,29 @@ _HTML_START = re.compile(
 )
 
 
-def load(source: Source, options: LoadOptions | None = None) -> Iterator[Document | Failure]:
-    """The documents of a source; a failure, with its reason, for what cannot be read.
-
-    Files are one document; files of rows are one for each row, read as the iterator is. Bad input
-    never raises. A file that was found in a folder (``source.named`` is false) is passed over
-    without a word if its name promises nothing and its content is no text, or if it is an empty
-    file of source code.
-    """
+def load_here(source: Source, options: LoadOptions) -> Iterator[Document | Failure]:
+    """The documents of a source, read in this process."""
     try:
-        file = open_source(source, options or LoadOptions())
+        file = open_source(source, options)
         with file.stream:
             yield from _documents(file, source)
     except (UnreadableSource, MissingExtra) as exc:
         yield Failure(uri=source.uri, reason=str(exc))
     except OSError as exc:
         yield Failure(uri=source.uri, reason=f"The file cannot be read: {exc.strerror or exc}.")
+
+
+def is_heavy(name: str, head: bytes, size: int) -> bool:
+    """Whether reading may cost much more than its length, or the library is not in Python."""
+    suffix = suffix_of(name)
+    if suffix == ".json":
+        return size > _LONG_JSON
+    if suffix in _LOADERS and _LOADERS[suffix][0] in _HEAVY:
+        return True
+    start = head[:64].lstrip()
+    return start.startswith((b"%PDF-", b"{\\rtf")) or bool(
+        head.startswith(_ARCHIVES) or _HTML_START.match(head[:2048])
+    )
 
 
 def is_known(name: str) -> bool:
