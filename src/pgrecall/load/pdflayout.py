@@ -138,7 +138,7 @@ def _table(lines: Sequence[Line]) -> str | None:
         return None
     for column in range(count):
         cells = [line.cells[column] for line in lines[1:]]  # a header may be centred
-        if not any(_aligned([cell[side] for cell in cells]) for side in (0, 1)):
+        if not any(_aligned(edges) for edges in ([c[0] for c in cells], [c[1] for c in cells])):
             return None
     return table([[[text] if text else [] for *_, text in line.cells] for line in lines])
 

@@ -32,6 +32,9 @@ class Source:
     #: The content, where it is at hand: an attachment, a file of an archive.
     data: bytes | None = field(default=None, repr=False)
 
+    #: Name of the file, where the uri does not end with it.
+    name: str = ""
+
     def with_data(self, stream: BinaryIO) -> Source:
         """The same source with its content, which can be read only once, in memory."""
         stream.seek(0)
@@ -51,6 +54,8 @@ class OpenFile:
     head: bytes = b""
     mime_type: str = "text/plain"
     notes: list[str] = field(default_factory=list)
+    #: (name, content) of files that were found inside, and are to be read too.
+    attached: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
     def suffix(self) -> str:
@@ -129,7 +134,7 @@ def open_source(source: Source, options: LoadOptions) -> OpenFile:
     else:
         stream, size = _open_stdin(options) if source.path is None else _open_path(source.path)
     head = stream.read(HEAD_BYTES)
-    name = source.uri.rpartition("/")[2]
+    name = source.name or source.uri.rpartition("/")[2]
     return OpenFile(uri=source.uri, name=name, stream=stream, size=size, options=options, head=head)
 
 

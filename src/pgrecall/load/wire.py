@@ -34,8 +34,13 @@ def job_to_frames(source: Source, options: LoadOptions) -> bytes:
     """A source and how to read it. The caller's metadata stay behind: they may be of any type."""
     # Surrogates, which stand for bytes of a path that are not UTF-8, pass as escapes of ASCII.
     values = asdict(replace(options, metadata={}))
-    job = {"uri": source.uri, "path": source.path, "named": source.named, "options": values}
-    job["given"] = source.data is not None
+    job: dict[str, Any] = {
+        "uri": source.uri,
+        "path": source.path,
+        "named": source.named,
+        "name": source.name,
+    }
+    job |= {"options": values, "given": source.data is not None}
     return framed(json.dumps(job).encode("ascii")) + framed(source.data or b"")
 
 
