@@ -14,6 +14,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from pgrecall.chunking.code import definitions
 from pgrecall.types import Markup
 
 IntArray = npt.NDArray[np.int64]
@@ -118,10 +119,14 @@ def _code(text: str) -> list[tuple[IntArray, IntArray]]:
     lines = _ends(_LINE, text)
     flush = _flush(text, lines)
     dedents = lines[1:][flush[1:] & ~flush[:-1]]
+    starts = list(definitions(text))
     return [
-        _at([end for end, indent in blocks if indent == 0], Level.BLOCK),
-        _at([end for end, indent in blocks if 0 < indent <= 4], Level.ITEM),
-        _at([end for end, indent in blocks if indent > 4], Level.NESTED),
+        _at([start for start, indent in starts if indent == 0], Level.BLOCK),
+        _at([start for start, indent in starts if 0 < indent <= 4], Level.ITEM),
+        _at([start for start, indent in starts if indent > 4], Level.NESTED),
+        _at([end for end, indent in blocks if indent == 0], Level.ITEM),
+        _at([end for end, indent in blocks if 0 < indent <= 4], Level.NESTED),
+        _at([end for end, indent in blocks if indent > 4], Level.SENTENCE),
         _at(
             [end for end in dedents.tolist() if text[end : end + 1] not in _CLOSERS], Level.SENTENCE
         ),
