@@ -60,9 +60,8 @@ def read_sheets(file: OpenFile) -> Document:
     blocks: list[str] = []
     for sheet in workbook.worksheets:
         sheet.reset_dimensions()  # what a sheet claims about its size may be anything
-        rows = list(
-            islice(_filled(sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS)), MAX_ROWS + 1)
-        )
+        # Without max_col: else openpyxl fills up a million rows that are not there.
+        rows = list(islice(_filled(sheet.iter_rows(values_only=True)), MAX_ROWS + 1))
         if len(rows) > MAX_ROWS:
             file.notes.append(f"read the first {MAX_ROWS:,} rows of sheet {sheet.title!r}")
         if rows:
@@ -167,7 +166,7 @@ def _slide_cell(cell: Any) -> str:
 
 def _filled(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[str]]:
     for row in rows:
-        texts = [_cell(value) for value in row]
+        texts = [_cell(value) for value in row[:MAX_COLUMNS]]
         while texts and not texts[-1]:
             texts.pop()
         if texts:
