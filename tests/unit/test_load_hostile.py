@@ -197,7 +197,8 @@ def poisoned(path: Path, entity: str) -> None:
         document.save(kept)
     with zipfile.ZipFile(kept) as source:
         parts: dict[str, str | bytes] = {name: source.read(name) for name in source.namelist()}
-    body = bytes(parts[main]).decode() if isinstance(parts[main], bytes) else str(parts[main])
+    content = parts[main]
+    body = content.decode() if isinstance(content, bytes) else content
     start = body.find("?>") + 2 if body.startswith("<?xml") else 0
     parts[main] = LAUGHS + "]>" + body[start:].replace("WORDS", entity).replace("3.5", entity)
     archive(path, parts)
