@@ -305,3 +305,11 @@ def test_a_pdf_of_ten_thousand_pages(tmp_path: Path) -> None:
     assert isinstance(item, Document), item
     assert len(item.pages) == 10_000
     assert item.text.endswith("words of page 9999")
+
+
+def test_comments_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "unnamed"
+    path.write_text("<!-- -->" * 1_000)
+    assert text(path) == "<!-- -->" * 1_000
+    path.write_text("<!-- a --> <!-- b --><!doctype html><p>words")
+    assert text(path) == "words"

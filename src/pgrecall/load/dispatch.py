@@ -52,8 +52,10 @@ _PACKAGES = {
     for module in (epub, odt)
     for suffix, mime_type in module.SUFFIXES.items()
 }
+# Possessive: comments after comments could else be divided in any number of ways.
 _HTML_START = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html)\b", re.I | re.S
+    rb"\s*+(?:<\?xml[^>]*+>\s*+)?+(?:<!--(?:(?!-->).)*+-->\s*+)*+<(?:!doctype html|html)\b",
+    re.I | re.S,
 )
 
 
