@@ -51,7 +51,8 @@ _AFTER_COLON = re.compile(r":[ \t\r]*\n\s*")
 _AFTER_WIDE_COLON = re.compile(r"：[ \t\r]*\n\s*")
 _ITEM = re.compile(r"\n([ \t]*)(?=(?:[-*+•]|\d{1,9}[.)])[ \t])")
 _LINE = re.compile(r"\n\s*")
-_CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*\n)+([ \t]*)(?=\S)")
+# It never fails once it has begun: else empty lines at the end would cost their square.
+_CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*+\n)++([ \t]*+)")
 # Not after initials and the abbreviations that a capital or a number follows; a lower-case letter begins no
 # sentence.
 _SENTENCE = re.compile(
