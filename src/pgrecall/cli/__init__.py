@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pgrecall.cli import ask, collections, db, evaluate, ingest, mcp, search
+from pgrecall.cli import ask, collections, db, evaluate, ingest, mcp, reindex, search
 from pgrecall.cli.output import complain
 from pgrecall.errors import PgrecallError
 
@@ -43,6 +43,7 @@ ingest.register(app)
 search.register(app)
 ask.register(app)
 collections.register(app)
+reindex.register(app)
 mcp.register(app)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(db.app, name="db")

@@ -9,6 +9,7 @@ from contextlib import aclosing, closing
 
 from pgrecall.flow import run, run_async
 from pgrecall.ingest.job import WRITERS, Group, Ingestion, batched
+from pgrecall.ingest.lanes import follow
 from pgrecall.ingest.stages import chunk, embed, select, write
 from pgrecall.load import LoadOptions, read
 from pgrecall.load.discover import StrPath
@@ -26,6 +27,7 @@ def ingest(
 ) -> IngestReport:
     """Take the sources in. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
     began = time.perf_counter()
+    run(follow(job), session)
     groups = ahead(_groups(session, job, sources, options))
     # Closed at once if something fails: an exception that is kept would keep the threads too.
     with closing(ahead(_embedded(session, job, groups))) as embedded:
@@ -64,6 +66,7 @@ async def ingest_async(
 ) -> IngestReport:
     """As ``ingest``, awaiting."""
     began = time.perf_counter()
+    await run_async(follow(job), session)
     groups = ahead_async(_groups_async(session, job, sources, options))
     async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
         async for group in spread_async(

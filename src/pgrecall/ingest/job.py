@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pgrecall import errors
 from pgrecall.chunking import ChunkConfig
+from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
@@ -27,23 +28,47 @@ PATIENCE = 3
 Progress = Callable[[IngestReport], None]
 
 
-@dataclass(slots=True, kw_only=True)
-class Ingestion:
-    """One run into one generation: what it writes with, and what it has done so far."""
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A generation that is written to, and the embedder that makes its vectors."""
 
     generation: Generation
     embedder: Embedder
-    #: Under which sources that cannot be read are kept in the ledger.
-    tenant_id: str = ""
-    progress: Progress | None = None
-    report: IngestReport = field(default_factory=IngestReport)
-    _failing: int = 0
-    _seen: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def chunking(self) -> ChunkConfig:
         """How the generation cuts its documents."""
         return ChunkConfig.from_dict(self.generation.chunking)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ingestion:
+    """One run: what it writes with, and what it has done so far."""
+
+    #: The generation that is active, as far as the run knows: another one if that changes (``follow``).
+    lane: Lane
+    #: Opens the embedders of other generations.
+    open: Callable[[str], Embedder] = open_embedder
+    #: Whether failures are kept in the ledger. Not those of another generation than the active one.
+    into_ledger: bool = True
+    #: Under which sources that cannot be read are kept in the ledger.
+    tenant_id: str = ""
+    progress: Progress | None = None
+    report: IngestReport = field(default_factory=IngestReport)
+    #: By generation, the runs that give those that are being built their part; None if that is not possible.
+    branches: dict[int, Ingestion | None] = field(default_factory=dict)
+    _failing: int = 0
+    _seen: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def generation(self) -> Generation:
+        """The generation of its lane."""
+        return self.lane.generation
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of its lane."""
+        return self.lane.embedder
 
     def tell(self) -> None:
         """Report progress to whoever wants to know."""

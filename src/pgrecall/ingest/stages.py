@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pgrecall import errors
 from pgrecall.chunking import split
 from pgrecall.embed.steps import embed_documents
-from pgrecall.flow import Flow
-from pgrecall.ingest.job import PATIENCE, Ingestion
+from pgrecall.flow import Flow, compute
+from pgrecall.ingest import lanes
+from pgrecall.ingest.job import PATIENCE, Ingestion, Lane
 from pgrecall.load.markup import markup_of
 from pgrecall.store import documents
 from pgrecall.store.collections import Generation
@@ -41,7 +43,8 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
     for key, prepared in found.items():
         stored = ledger.get(key)
         prepared.known = stored is not None and stored.content_hash is not None
-        if stored is None or stored.content_hash != prepared.content_hash:
+        here = stored is not None and job.generation.generation_id in stored.generations
+        if stored is None or stored.content_hash != prepared.content_hash or not here:
             changed.append(prepared)
             continue
         job.report.unchanged += 1
@@ -56,6 +59,7 @@ def _identified(generation: Generation, document: Document) -> Prepared:
     return Prepared(
         document=document,
         document_id=documents.document_id(generation.collection, document),
+        generation=generation,
         content_hash=documents.document_hash(document, markup),
         markup=markup,
     )
@@ -63,11 +67,16 @@ def _identified(generation: Generation, document: Document) -> Prepared:
 
 def chunk(job: Ingestion, prepared: Prepared) -> None:
     """Cut a document into chunks and name each by the hash of what will be embedded."""
+    _cut(job.lane, prepared)
+
+
+def _cut(lane: Lane, prepared: Prepared) -> None:
     document = prepared.document
+    prepared.generation = lane.generation
     prepared.chunks = split(
         document.text,
-        job.chunking,
-        tokenizer=job.embedder.tokenizer,
+        lane.chunking,
+        tokenizer=lane.embedder.tokenizer,
         markup=prepared.markup,
         title=document.title,
     )
@@ -80,11 +89,35 @@ def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     Returns the documents that are complete. Those that the embedder refuses are reported, and keep
     their old versions. Raises EmbeddingError when group after group fails.
     """
+    done = yield from vectorize(job, group)
+    yield from _branch_out(job, done)
+    return done
+
+
+def vectorize(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
+    """As ``embed``, for the generation of the run alone."""
     failure = yield from _embed(job, group)
     done = list(group) if failure is None else (yield from _one_by_one(job, group, failure))
     # A text that is refused says nothing about the embedder.
     job.embedded(None if done or isinstance(failure, errors.InvalidArgument) else failure)
     return done
+
+
+def _branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
+    """Prepare the group for the generations that are being built, too."""
+    for branch in (yield from lanes.branches(job)):
+        copies = lanes.copies(branch, group)
+        try:
+            for item in copies:
+                yield from compute(partial(chunk, branch, item))
+            done = yield from vectorize(branch, copies)
+        except lanes.UNUSABLE as exc:
+            lanes.leave_out(job, branch, exc)
+            continue
+        prepared = {item.key: item for item in done}
+        for item in group:
+            if item.key in prepared:
+                item.others.append(prepared[item.key])
 
 
 def _one_by_one(
@@ -110,14 +143,19 @@ def _one_by_one(
 
 def _embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
     """Vectors for documents: stored ones where the text is known, else new ones, or why there are none."""
+    # Another thread may switch the run to another lane meanwhile.
+    lane = job.lane
+    for item in group:
+        if item.generation.generation_id != lane.generation.generation_id:
+            yield from compute(partial(_cut, lane, item))
     texts = {
         key: piece for item in group for key, piece in zip(item.hashes, item.chunks, strict=True)
     }
-    vectors = yield from documents.stored_vectors(job.generation, texts)
+    vectors = yield from documents.stored_vectors(lane.generation, texts)
     missing = [key for key in texts if key not in vectors]
     try:
         fresh = yield from embed_documents(
-            job.embedder, [texts[key].embedded_text for key in missing]
+            lane.embedder, [texts[key].embedded_text for key in missing]
         )
         vectors.update(zip(missing, encode_all(fresh), strict=True))
     except errors.CredentialsMissing:
@@ -137,7 +175,11 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     If the database refuses it, its documents are tried one by one, to report the one at fault.
     """
     try:
-        yield from documents.write(job.generation, group)
+        yield from documents.write(group[0].generation, group)
+    except errors.GenerationChanged:
+        yield from lanes.follow(job)
+        ready = yield from embed(job, group)
+        return (yield from write(job, ready)) if ready else []
     except errors.DatabaseUnavailable:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
@@ -155,5 +197,7 @@ def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None
     """Report documents as failed, and keep that in the ledger."""
     for item in group:
         job.fail(item.document.uri, reason)
+        if not job.into_ledger:
+            continue
         failure = Failure(uri=item.document.uri, reason=reason)
         yield from documents.record_failure(job.generation, failure, item.document.tenant_id)
