@@ -174,12 +174,13 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
 
     If the database refuses it, its documents are tried one by one, to report the one at fault.
     """
+    if not group:
+        return []
     try:
         yield from documents.write(group[0].generation, group)
     except errors.GenerationChanged:
         yield from lanes.follow(job)
-        ready = yield from embed(job, group)
-        return (yield from write(job, ready)) if ready else []
+        return (yield from write(job, (yield from embed(job, group))))
     except errors.DatabaseUnavailable:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:

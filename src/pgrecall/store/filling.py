@@ -36,7 +36,7 @@ class Place:
 
 _LACKING = """
       FROM pgrecall.documents
-     WHERE collection_id = %s AND content_hash IS NOT NULL AND NOT generations @> ARRAY[%s]
+     WHERE collection_id = %s AND content_hash IS NOT NULL AND NOT generations @> ARRAY[%s::integer]
 """
 
 
@@ -133,7 +133,7 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
     yield from share(generation.collection_id)
     number = generation.generation_id
     there = yield from fetch(
-        "SELECT FROM pgrecall.generations WHERE generation_id = %s AND state <> 'retired'", [number]
+        "SELECT true FROM pgrecall.generations WHERE generation_id = %s AND state <> 'retired'", [number]
     )
     if not there:
         raise GenerationChanged(
@@ -145,7 +145,7 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
         UPDATE pgrecall.documents AS d SET generations = d.generations || %s::integer
           FROM unnest(%s::text[], %s::uuid[], %s::bytea[]) AS n (tenant_id, document_id, content_hash)
          WHERE d.tenant_id = n.tenant_id AND d.document_id = n.document_id
-           AND d.content_hash = n.content_hash AND NOT d.generations @> ARRAY[%s]
+           AND d.content_hash = n.content_hash AND NOT d.generations @> ARRAY[%s::integer]
         RETURNING d.tenant_id, d.document_id
         """,
         [
@@ -179,7 +179,7 @@ def sweep(generation: Generation) -> Flow[None]:
             """
             DELETE FROM {partition} AS c USING pgrecall.documents AS d
              WHERE d.tenant_id = c.tenant_id AND d.document_id = c.document_id
-               AND d.collection_id = %s AND NOT d.generations @> ARRAY[%s]
+               AND d.collection_id = %s AND NOT d.generations @> ARRAY[%s::integer]
             """
         ).format(partition=generation.partition),
         [generation.collection_id, generation.generation_id],

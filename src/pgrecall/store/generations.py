@@ -296,7 +296,7 @@ def _drop(generation: Generation) -> Flow[None]:
     yield from claim(generation.collection_id)
     yield from numbered(generation.collection, number)
     active = yield from fetch(
-        "SELECT FROM pgrecall.collections WHERE active_generation_id = %s", [number]
+        "SELECT true FROM pgrecall.collections WHERE active_generation_id = %s", [number]
     )
     if active:
         raise InvalidArgument(

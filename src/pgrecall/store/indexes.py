@@ -177,7 +177,7 @@ def index_all_metadata(generation: Generation) -> Flow[None]:
     )
     for key, kind in rows:
         there = yield from fetch(
-            "SELECT FROM pg_index WHERE indisvalid AND indexrelid = to_regclass(%s)",
+            "SELECT true FROM pg_index WHERE indisvalid AND indexrelid = to_regclass(%s)",
             [f"pgrecall.{_metadata_name(generation, key, kind)}"],
         )
         if not there:
