@@ -317,22 +317,24 @@ def rollback(target: Target, *, force: bool) -> Flow[Generation]:
 def _switch(target: Target, chosen: Generation, *, force: bool) -> Flow[Generation]:
     yield from generations.revive(chosen)
     try:
-        lacking = yield from _complete(target, chosen, force=force)
+        lacking, failed = yield from _complete(target, chosen, force=force)
     except Exception:
         yield from generations.retire_again(chosen)
         raise
     if lacking and not force:
         yield from generations.retire_again(chosen)
+        example = f" ({failed[0].uri}: {failed[0].reason.rstrip('.')})" if failed else ""
         raise errors.GenerationIncomplete(
-            f"Generation {chosen.generation_id} lacks {lacking} documents that could not be embedded "
-            f"with {chosen.embedder}: run reindex again for the reasons, or activate it without them "
-            "(force)."
+            f"Generation {chosen.generation_id} lacks documents, {lacking} of them{example}: "
+            "try again, or activate it without them (force)."
         )
     return (yield from follow(target))
 
 
-def _complete(target: Target, chosen: Generation, *, force: bool) -> Flow[int]:
-    """Activate it as soon as it lacks nothing; how many documents it does lack."""
+def _complete(
+    target: Target, chosen: Generation, *, force: bool
+) -> Flow[tuple[int, Sequence[Failure]]]:
+    """Activate it as soon as it lacks nothing; how many documents it does lack, and why."""
     lacking, _ = yield from filling.count_lacking(chosen)
     work: Reindexing | None = None
     for _ in range(ROUNDS):
@@ -345,7 +347,7 @@ def _complete(target: Target, chosen: Generation, *, force: bool) -> Flow[int]:
         # Those that cannot be embedded are not waited for.
         if force or lacking <= (len(work.refused) if work else 0):
             break
-    return lacking
+    return lacking, work.report.failed if work else ()
 
 
 def drop(target: Target, number: int | None) -> Flow[list[int]]:

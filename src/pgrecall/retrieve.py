@@ -108,7 +108,13 @@ class Target:
     def open(self, name: str) -> Embedder:
         """The embedder of that name: the caller's own if there is one, else opened once."""
         if name not in self._embedders:
-            self._embedders[name] = open_embedder(name)
+            try:
+                self._embedders[name] = open_embedder(name)
+            except errors.InvalidArgument as exc:
+                raise errors.InvalidArgument(
+                    f'A generation of "{self.generation.collection}" was made with the embedder {name!r}, '
+                    "which is no name of ours: open the collection with that object (embedder=...)."
+                ) from exc
         return self._embedders[name]
 
     def know(self, embedder: Embedder) -> None:

@@ -133,7 +133,8 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
     yield from share(generation.collection_id)
     number = generation.generation_id
     there = yield from fetch(
-        "SELECT true FROM pgrecall.generations WHERE generation_id = %s AND state <> 'retired'", [number]
+        "SELECT true FROM pgrecall.generations WHERE generation_id = %s AND state <> 'retired'",
+        [number],
     )
     if not there:
         raise GenerationChanged(
