@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Unpack
 
-from pgrecall import compare, reindex, reindex_plan
+from pgrecall import compare, reindex, reindex_plan, switching
 from pgrecall.chunking import ChunkConfig
 from pgrecall.compare import Comparison, JudgedQuestion
 from pgrecall.embed.base import Embedder
@@ -48,7 +48,7 @@ class Generations:
 
         Searches go on, and documents that are written meanwhile reach both. A run that was cut off is
         gone on with by calling it again. Nothing changes for searches until ``activate``. ``progress``
-        is called with the report so far, from several threads.
+        is called with the report so far.
 
         Raises InvalidArgument if there is nothing to change or another generation is being built,
         EmbeddingError if the embedder fails time and again.
@@ -82,21 +82,21 @@ class Generations:
         What it still lacks is filled in first; with ``force`` it goes without that. The one that was
         active is retired and kept. Raises GenerationNotFound, GenerationIncomplete.
         """
-        run(reindex.activate(self._target, generation, force=force), self._session)
+        run(switching.activate(self._target, generation, force=force), self._session)
 
     def rollback(self, *, force: bool = False) -> None:
         """Search the generation again that was searched before; documents that changed since are filled in.
 
         With ``force`` at once, without these. Raises GenerationNotFound, GenerationIncomplete.
         """
-        run(reindex.rollback(self._target, force=force), self._session)
+        run(switching.rollback(self._target, force=force), self._session)
 
     def drop_generation(self, generation: int | None = None) -> list[int]:
         """Remove that generation, or all that are retired; their numbers.
 
         Takes a moment, whatever the size. Raises InvalidArgument for the active one.
         """
-        return run(reindex.drop(self._target, generation), self._session)
+        return run(switching.drop(self._target, generation), self._session)
 
 
 class AsyncGenerations:
@@ -146,13 +146,13 @@ class AsyncGenerations:
 
     async def activate(self, generation: int | None = None, *, force: bool = False) -> None:
         """As ``Collection.activate``."""
-        flow = reindex.activate(self._target, generation, force=force)
+        flow = switching.activate(self._target, generation, force=force)
         await run_async(flow, self._session)
 
     async def rollback(self, *, force: bool = False) -> None:
         """As ``Collection.rollback``."""
-        await run_async(reindex.rollback(self._target, force=force), self._session)
+        await run_async(switching.rollback(self._target, force=force), self._session)
 
     async def drop_generation(self, generation: int | None = None) -> list[int]:
         """As ``Collection.drop_generation``."""
-        return await run_async(reindex.drop(self._target, generation), self._session)
+        return await run_async(switching.drop(self._target, generation), self._session)

@@ -8,7 +8,8 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -18,9 +19,9 @@ from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow, compute, run, run_async
-from pgrecall.ingest.job import TEXT_BATCH, Group, Ingestion, Lane
+from pgrecall.ingest.job import TEXT_BATCH, WRITERS, Group, Ingestion, Lane
 from pgrecall.ingest.stages import chunk, vectorize
-from pgrecall.pipeline import spread, spread_async
+from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
 from pgrecall.retrieve import Target, follow
 from pgrecall.settle import settle
 from pgrecall.store import filling, generations, indexes
@@ -30,10 +31,8 @@ from pgrecall.store.filling import Place
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import Failure
 
-#: Documents that are read and chunked together, and batches at a time.
-BATCH, WORKERS = 64, 2
-#: How often a generation catches up with what is written meanwhile before it is activated.
-ROUNDS = 20
+#: Documents that are read and chunked together.
+BATCH = 64
 #: The number of a generation that is not there yet.
 NOT_BEGUN = 0
 
@@ -81,11 +80,11 @@ class Reindexing:
         """The generation that is filled."""
         return self.job.generation
 
-    def done(self, documents: int, chunks: int) -> None:
-        """Count what was written."""
+    def done(self, written: Sequence[Prepared]) -> None:
+        """Count what was written. One thread calls it."""
         report, counted = self.report, self.job.report
-        report.documents += documents
-        report.chunks += chunks
+        report.documents += len(written)
+        report.chunks += sum(len(item.chunks) for item in written)
         report.embedded, report.tokens = counted.embedded, counted.tokens
         report.reused = max(0, report.chunks - report.embedded)
         report.failed = list(counted.failed)
@@ -198,35 +197,33 @@ def next_batch(generation: Generation, after: Place | None) -> Flow[list[Place]]
     return places[:taken]
 
 
-def fill(work: Reindexing, keys: Sequence[Key]) -> Flow[None]:
-    """Chunk and embed these documents for the generation, and write what it still lacks of them.
-
-    Raises EmbeddingError when one batch after another fails, GenerationChanged if it was retired or
-    dropped.
-    """
+def chunked(work: Reindexing, keys: Sequence[Key]) -> Flow[list[list[Prepared]]]:
+    """These documents in chunks, grouped as they are to be embedded and written."""
     wanted = [key for key in keys if key not in work.refused]
-    group = Group()
+    groups = [Group()]
     for item in (yield from filling.stored(work.generation, wanted)):
         yield from compute(partial(chunk, work.job, item))
-        if not group.takes(item):
-            yield from _fill(work, group.items)
-            group = Group()
-        group.add(item)
-    if group.items:
-        yield from _fill(work, group.items)
+        if not groups[-1].takes(item):
+            groups.append(Group())
+        groups[-1].add(item)
+    return [group.items for group in groups if group.items]
 
 
-def _fill(work: Reindexing, group: Sequence[Prepared]) -> Flow[None]:
+def embed(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
+    """The documents of the group that the embedder takes. Raises EmbeddingError when it is down."""
     ready = yield from vectorize(work.job, group)
     work.refused |= {item.key for item in group} - {item.key for item in ready}
-    taken = set((yield from _write(work, ready)))
-    work.done(len(taken), sum(len(item.chunks) for item in ready if item.key in taken))
+    return ready
 
 
-def _write(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Key]]:
-    """Write the group; if the database refuses it, one by one, to report the document at fault."""
+def write(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
+    """Add the group to the generation; what it took.
+
+    If the database refuses it, its documents are tried one by one, to report the one at fault.
+    """
     try:
-        return (yield from filling.fill(work.generation, group))
+        taken = set((yield from filling.fill(work.generation, group)))
+        return [item for item in group if item.key in taken]
     except errors.DatabaseUnavailable:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
@@ -234,10 +231,20 @@ def _write(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Key]]:
             work.job.fail(group[0].document.uri, str(exc))
             work.refused.add(group[0].key)
             return []
-    taken = []
+    written = []
     for item in group:
-        taken += yield from _write(work, [item])
-    return taken
+        written += yield from write(work, [item])
+    return written
+
+
+def fill(work: Reindexing, keys: Sequence[Key]) -> Flow[None]:
+    """Chunk and embed these documents for the generation, and write what it still lacks of them.
+
+    Raises EmbeddingError when one group after another fails, GenerationChanged if the generation was
+    retired or dropped.
+    """
+    for group in (yield from chunked(work, keys)):
+        work.done((yield from write(work, (yield from embed(work, group)))))
 
 
 def catch_up(work: Reindexing) -> Flow[None]:
@@ -256,107 +263,52 @@ def finish(work: Reindexing) -> Flow[None]:
 
 
 def fill_all(session: Session, work: Reindexing) -> None:
-    """Fill in what the generation lacks, several batches at a time."""
-    for _ in spread(
-        _batches(session, work.generation), lambda keys: run(fill(work, keys), session), WORKERS
-    ):
-        pass
+    """As ``catch_up``, reading, embedding and writing at the same time."""
+    groups = ahead(_groups(session, work))
+    with closing(ahead(_embedded(session, work, groups))) as embedded:
+        for written in spread(embedded, lambda group: run(write(work, group), session), WRITERS):
+            work.done(written)
 
 
-def _batches(session: Session, generation: Generation) -> Iterator[list[Key]]:
+def _groups(session: Session, work: Reindexing) -> Iterator[list[Prepared]]:
     after: Place | None = None
-    while batch := run(next_batch(generation, after), session):
-        yield [place.key for place in batch]
+    while batch := run(next_batch(work.generation, after), session):
+        yield from run(chunked(work, [place.key for place in batch]), session)
         after = batch[-1]
+
+
+def _embedded(
+    session: Session, work: Reindexing, groups: Generator[list[Prepared], None, None]
+) -> Iterator[list[Prepared]]:
+    with closing(groups):
+        for group in groups:
+            yield run(embed(work, group), session)
 
 
 async def fill_all_async(session: AsyncSession, work: Reindexing) -> None:
     """As ``fill_all``, awaiting."""
-    batches = _batches_async(session, work.generation)
-    async for _ in spread_async(
-        batches, lambda keys: run_async(fill(work, keys), session), WORKERS
-    ):
-        pass
+    groups = ahead_async(_groups_async(session, work))
+    async with aclosing(ahead_async(_embedded_async(session, work, groups))) as embedded:
+        async for written in spread_async(
+            embedded, lambda group: run_async(write(work, group), session), WRITERS
+        ):
+            work.done(written)
 
 
-async def _batches_async(
-    session: AsyncSession, generation: Generation
-) -> AsyncGenerator[list[Key], None]:
+async def _groups_async(
+    session: AsyncSession, work: Reindexing
+) -> AsyncGenerator[list[Prepared], None]:
     after: Place | None = None
-    while batch := await run_async(next_batch(generation, after), session):
-        yield [place.key for place in batch]
+    while batch := await run_async(next_batch(work.generation, after), session):
+        keys = [place.key for place in batch]
+        for group in await run_async(chunked(work, keys), session):
+            yield group
         after = batch[-1]
 
 
-def activate(target: Target, number: int | None, *, force: bool) -> Flow[Generation]:
-    """Search another generation from now on: the one that is being built, unless another is named.
-
-    What it lacks is filled in first. With ``force`` it is activated at once, without what it lacks.
-    Raises GenerationIncomplete, GenerationNotFound.
-    """
-    active = yield from follow(target)
-    if number is not None:
-        chosen = yield from generations.numbered(active.collection, number)
-    else:
-        unfinished = yield from generations.unfinished(active.collection_id)
-        if unfinished is None:
-            raise errors.GenerationNotFound(
-                f'No generation of "{active.collection}" is being built: '
-                "reindex with another embedder or other chunks first."
-            )
-        chosen = unfinished
-    return (yield from _switch(target, chosen, force=force))
-
-
-def rollback(target: Target, *, force: bool) -> Flow[Generation]:
-    """Search the generation again that was searched before; twice is back and forth."""
-    chosen = yield from generations.previous(target.generation.collection)
-    return (yield from _switch(target, chosen, force=force))
-
-
-def _switch(target: Target, chosen: Generation, *, force: bool) -> Flow[Generation]:
-    yield from generations.revive(chosen)
-    try:
-        lacking, failed = yield from _complete(target, chosen, force=force)
-    except Exception:
-        yield from generations.retire_again(chosen)
-        raise
-    if lacking and not force:
-        yield from generations.retire_again(chosen)
-        example = f" ({failed[0].uri}: {failed[0].reason.rstrip('.')})" if failed else ""
-        raise errors.GenerationIncomplete(
-            f"Generation {chosen.generation_id} lacks documents, {lacking} of them{example}: "
-            "try again, or activate it without them (force)."
-        )
-    return (yield from follow(target))
-
-
-def _complete(
-    target: Target, chosen: Generation, *, force: bool
-) -> Flow[tuple[int, Sequence[Failure]]]:
-    """Activate it as soon as it lacks nothing; how many documents it does lack, and why."""
-    lacking, _ = yield from filling.count_lacking(chosen)
-    work: Reindexing | None = None
-    for _ in range(ROUNDS):
-        if lacking and not force:
-            work = work or (yield from of(target, chosen))
-            yield from catch_up(work)
-        yield from indexes.index_all_metadata(chosen)
-        yield from indexes.settle(chosen, written=work.report.chunks if work else 0)
-        lacking = yield from generations.activate(chosen, force=force)
-        # Those that cannot be embedded are not waited for.
-        if force or lacking <= (len(work.refused) if work else 0):
-            break
-    return lacking, work.report.failed if work else ()
-
-
-def drop(target: Target, number: int | None) -> Flow[list[int]]:
-    """Remove the generation of that number, or all that are retired; their numbers."""
-    name = target.generation.collection
-    if number is None:
-        chosen: Sequence[Generation] = yield from generations.retired(name)
-    else:
-        chosen = [(yield from generations.numbered(name, number))]
-    for generation in chosen:
-        yield from generations.drop(generation)
-    return [generation.generation_id for generation in chosen]
+async def _embedded_async(
+    session: AsyncSession, work: Reindexing, groups: AsyncGenerator[list[Prepared], None]
+) -> AsyncGenerator[list[Prepared], None]:
+    async with aclosing(groups):
+        async for group in groups:
+            yield await run_async(embed(work, group), session)

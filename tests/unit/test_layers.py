@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"database"},
     {"collection"},
     {"generations"},
-    {"reindex_plan", "compare"},
+    {"reindex_plan", "switching", "compare"},
     {"reindex"},
     {"worker", "evaluate", "answer"},
     {"ingest", "retrieve"},

@@ -19,6 +19,7 @@ from pgrecall.store.collections import (
     NewGeneration,
     check_dimensions,
     create_partition,
+    drop_partition,
     from_row,
 )
 from pgrecall.store.filling import count_lacking, sweep
@@ -304,12 +305,7 @@ def _drop(generation: Generation) -> Flow[None]:
             "activate another one first."
         )
     yield from fetch(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
-    yield from fetch(sql.SQL("DROP TABLE {}").format(generation.partition))
-    yield from fetch(
-        sql.SQL("DROP FUNCTION IF EXISTS {}").format(
-            sql.Identifier("pgrecall", f"nearest_g{number}")
-        )
-    )
+    yield from drop_partition(number)
     yield from fetch("DELETE FROM pgrecall.generations WHERE generation_id = %s", [number])
 
 

@@ -131,7 +131,8 @@ def settle(generation: Generation, *, written: int) -> Flow[None]:
         "SELECT chunk_count FROM pgrecall.generations WHERE generation_id = %s",
         [generation.generation_id],
     )
-    if written >= WORTH_ANALYZING * max(rows[0][0], 1):
+    known = rows[0][0]
+    if not known or written >= WORTH_ANALYZING * known:
         yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
         yield from transaction(_count_words(generation))
     # The transactions of the run did not wait for the disk; this one does, and with it they all are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -28,6 +29,8 @@ class CollectionStatus:
     bytes: int
     #: Whether the HNSW index is there; it is built at the end of the first ingestion.
     indexed: bool
+    #: Number -> "active", "building" or "retired". The figures are those of the active one.
+    generations: Mapping[int, str]
 
 
 def status(generation: Generation) -> Flow[CollectionStatus]:
@@ -53,6 +56,13 @@ def status(generation: Generation) -> Flow[CollectionStatus]:
             partition=generation.partition,
         )
     )
+    states = yield from fetch(
+        """
+        SELECT generation_id, state FROM pgrecall.generations
+         WHERE collection_id = %s ORDER BY generation_id
+        """,
+        [generation.collection_id],
+    )
     ready, failed = documents[0]
     count, tokens, size, indexed = chunks[0]
     return CollectionStatus(
@@ -65,4 +75,5 @@ def status(generation: Generation) -> Flow[CollectionStatus]:
         tokens=tokens,
         bytes=size,
         indexed=indexed,
+        generations=dict(states),
     )
