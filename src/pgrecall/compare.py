@@ -15,7 +15,7 @@ import numpy as np
 from pgrecall.errors import GenerationNotFound, InvalidArgument, MissingExtra, UnreadableSource
 from pgrecall.flow import Flow
 from pgrecall.retrieve import SearchOptions, Target, follow, search_in
-from pgrecall.store import generations, recall
+from pgrecall.store import generations, queries, recall
 from pgrecall.store.collections import Generation
 from pgrecall.types import Hit, Hits
 
@@ -108,7 +108,8 @@ def compare(
     number: int | None,
     options: SearchOptions,
 ) -> Flow[Comparison]:
-    """Ask the active generation and the one that is being built; without questions, pieces of the texts.
+    """Ask the active generation and the one that is being built; without questions, those that were logged
+    and pieces of the texts.
 
     Raises GenerationNotFound if none is being built, MissingExtra if there are judgements and no package
     to compute metrics with.
@@ -116,7 +117,8 @@ def compare(
     active = yield from follow(target)
     candidate = yield from _candidate(active, number)
     if questions is None:
-        questions = yield from recall.questions(active, SAMPLE)
+        logged = yield from queries.logged(active, SAMPLE)
+        questions = logged + (yield from recall.questions(active, SAMPLE - len(logged)))
     asked = [q if isinstance(q, JudgedQuestion) else JudgedQuestion(q) for q in questions]
     if not asked:
         raise InvalidArgument("There is nothing to ask: the collection is empty, or no question.")
