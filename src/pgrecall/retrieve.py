@@ -112,8 +112,8 @@ class Target:
                 self._embedders[name] = open_embedder(name)
             except errors.InvalidArgument as exc:
                 raise errors.InvalidArgument(
-                    f'A generation of "{self.generation.collection}" was made with the embedder {name!r}, '
-                    "which is no name of ours: open the collection with that object (embedder=...)."
+                    f'{exc} If {name!r} is an object of your own, open "{self.generation.collection}" '
+                    "with it (embedder=...)."
                 ) from exc
         return self._embedders[name]
 
