@@ -13,7 +13,7 @@ from pgrecall import errors, retrieve
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
-from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
+from pgrecall.ingest import Budget, Ingestion, Progress, ingest, ingest_async, plan, plan_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
@@ -24,13 +24,14 @@ from pgrecall.store import (
     indexes,
     originals,
     queries,
+    runs,
     status,
     wordsearch,
 )
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
-from pgrecall.types import Document, Hit, Hits, IngestReport, Order
+from pgrecall.types import Document, Hit, Hits, IngestReport, Order, Plan, Run
 
 #: One source or many: files, folders, globs, "-" for standard input, or Documents.
 SourceArgument = StrPath | Document | Iterable[StrPath | Document]
@@ -48,6 +49,17 @@ class Defaults(TypedDict, total=False):
     #: Whether questions that are asked from Python and the command line are kept, for measuring the recall.
     #: Built in: they are not.
     log_queries: bool | None
+
+
+class Running(TypedDict, total=False):
+    """What ``ingest`` and ``plan`` take besides the sources and how to read them."""
+
+    #: Called with the report so far, from several threads.
+    progress: Progress | None
+    #: Stop before more tokens are embedded than that. What needs none goes on.
+    max_tokens: int | None
+    #: Stop before it costs more US dollars than that, by the provider's list price.
+    max_cost: float | None
 
 
 class _Described:
@@ -79,13 +91,17 @@ class _Described:
         """What was chosen for it, as it was when this object was made or last configured."""
         return self._target.generation.defaults
 
-    def _job(self, options: LoadOptions, progress: Progress | None) -> Ingestion:
+    def _job(self, options: LoadOptions, running: Running, *, dry: bool = False) -> Ingestion:
         target = self._target
         return Ingestion(
             generation=target.generation,
-            embedder=target.embedder,
+            embedder=target.offline if dry else target.embedder,
             tenant_id=options.tenant_id,
-            progress=progress,
+            progress=running.get("progress"),
+            budget=Budget.of(
+                self.embedder_name, running.get("max_tokens"), running.get("max_cost")
+            ),
+            dry=dry,
         )
 
     def _context(
@@ -155,18 +171,38 @@ class Collection(_Described):
         sources: SourceArgument,
         *,
         options: LoadOptions | None = None,
-        progress: Progress | None = None,
+        **running: Unpack[Running],
     ) -> IngestReport:
         """Take in files, folders, globs or Documents; what has not changed is skipped.
 
         Each document is swapped whole. A source that cannot be read is reported in ``failed`` and stops
-        nothing. ``progress`` is called with the report so far, from several threads.
+        nothing. With ``max_tokens`` or ``max_cost``, documents that would pass the limit are left as they
+        are, and counted in ``left``. ``progress`` is called with the report so far, from several threads.
 
-        Raises EmbeddingError if the embedder fails time and again, DatabaseUnavailable if the server
-        goes away; run it again to go on.
+        Raises InvalidArgument for a ``max_cost`` where no price is known, EmbeddingError if the embedder
+        fails time and again, DatabaseUnavailable if the server goes away; run it again to go on.
         """
         chosen = options or LoadOptions()
-        return ingest(self._session, self._job(chosen, progress), _listed(sources), chosen)
+        return ingest(self._session, self._job(chosen, running), _listed(sources), chosen)
+
+    def plan(
+        self,
+        sources: SourceArgument,
+        *,
+        options: LoadOptions | None = None,
+        **running: Unpack[Running],
+    ) -> Plan:
+        """What ``ingest`` would do with the same arguments, and what that would cost.
+
+        Reads the sources and the database, writes nothing, asks no provider and needs no API key.
+        """
+        chosen = options or LoadOptions()
+        job = self._job(chosen, running, dry=True)
+        return plan(self._session, job, _listed(sources), chosen)
+
+    def runs(self, *, limit: int = 20) -> list[Run]:
+        """The last ingestions, newest first: what they did, and what was spent on them."""
+        return run(runs.recent(self.name, limit), self._session)
 
     def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
@@ -269,12 +305,28 @@ class AsyncCollection(_Described):
         sources: SourceArgument,
         *,
         options: LoadOptions | None = None,
-        progress: Progress | None = None,
+        **running: Unpack[Running],
     ) -> IngestReport:
         """As ``Collection.ingest``."""
         chosen = options or LoadOptions()
-        job = self._job(chosen, progress)
+        job = self._job(chosen, running)
         return await ingest_async(self._session, job, _listed(sources), chosen)
+
+    async def plan(
+        self,
+        sources: SourceArgument,
+        *,
+        options: LoadOptions | None = None,
+        **running: Unpack[Running],
+    ) -> Plan:
+        """As ``Collection.plan``."""
+        chosen = options or LoadOptions()
+        job = self._job(chosen, running, dry=True)
+        return await plan_async(self._session, job, _listed(sources), chosen)
+
+    async def runs(self, *, limit: int = 20) -> list[Run]:
+        """As ``Collection.runs``."""
+        return await run_async(runs.recent(self.name, limit), self._session)
 
     async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""

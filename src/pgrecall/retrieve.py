@@ -18,6 +18,7 @@ from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.offline import Offline, offline
 from pgrecall.embed.steps import embed_queries
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker, open_reranker
@@ -92,6 +93,11 @@ class Target:
                 f"({self.generation.embedder})."
             )
         return self._embedder
+
+    @property
+    def offline(self) -> Offline:
+        """The embedder as a plan needs it, which asks no provider."""
+        return offline(self._embedder or self.generation.embedder, self.generation.dimensions)
 
     def switch(self, generation: Generation) -> None:
         """Follow the collection to another generation."""

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from functools import cache
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 from pgrecall.types import Hit
@@ -99,3 +100,22 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def money(dollars: float | None) -> str:
+    """US dollars for people; what no price is known for is no amount."""
+    if dollars is None:
+        return "unknown"
+    # Two digits of what is less than a cent.
+    places = 2 if dollars >= 0.01 or not dollars else 1 - floor(log10(dollars))
+    return f"${dollars:,.{places}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pgrecall import errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed.base import Embedder
+from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.types import Document, Failure, IngestReport
@@ -36,6 +37,11 @@ class Ingestion:
     #: Under which sources that cannot be read are kept in the ledger.
     tenant_id: str = ""
     progress: Progress | None = None
+    budget: Budget = field(default_factory=Budget)
+    #: Only look: nothing is embedded, nothing written, not even a failure.
+    dry: bool = False
+    #: Vectors of this run that are not stored yet, by chunk hash.
+    fresh: dict[bytes, bytes] = field(default_factory=dict)
     report: IngestReport = field(default_factory=IngestReport)
     _failing: int = 0
     _seen: dict[int, bytes] = field(default_factory=dict)
@@ -67,8 +73,29 @@ class Ingestion:
         if failure is not None and self._failing >= PATIENCE:
             raise failure
 
+    def afford(self, group: Sequence[Prepared], known: Container[bytes]) -> list[Prepared]:
+        """The documents of the group that the budget has tokens for; the others are counted as left."""
+        chosen, lacking = affordable(self.budget, group, known)
+        self.report.left += len(lacking)
+        self.report.left_tokens += sum(lacking)
+        return chosen
+
+    def paid(self, chunks: int, tokens: int) -> None:
+        """Count what was embedded."""
+        self.report.embedded += chunks
+        self.report.tokens += tokens
+        self.report.cost = self.budget.cost(self.report.tokens)
+        self.tell()
+
     def written(self, group: Sequence[Prepared]) -> None:
         """Count documents that are in. One thread calls it, whoever wrote them."""
+        for item in group:
+            for key in item.hashes:
+                self.fresh.pop(key, None)
+        self.counted(group)
+
+    def counted(self, group: Sequence[Prepared]) -> None:
+        """Count documents that are in, or would be."""
         report = self.report
         for item in group:
             report.new += not item.known

@@ -25,10 +25,12 @@ Refusal = errors.EmbeddingError | errors.InvalidArgument
 def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Prepared]]:
     """Those of the batch that are new or changed, not yet chunked. Failures go to the ledger."""
     found: dict[documents.Key, Prepared] = {}
+    job.report.read += len(batch)
     for item in batch:
         if isinstance(item, Failure):
             job.fail(item.uri, item.reason)
-            yield from documents.record_failure(job.generation, item, job.tenant_id)
+            if not job.dry:
+                yield from documents.record_failure(job.generation, item, job.tenant_id)
             continue
         prepared = _identified(job.generation, item)
         before = job.met(prepared)
@@ -45,7 +47,7 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
             changed.append(prepared)
             continue
         job.report.unchanged += 1
-        if stored.error is not None:
+        if stored.error is not None and not job.dry:
             yield from documents.forget_failure(key)
     job.tell()
     return changed
@@ -72,23 +74,36 @@ def chunk(job: Ingestion, prepared: Prepared) -> None:
         title=document.title,
     )
     prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
+    job.report.cut += len(prepared.chunks)
+
+
+def known_vectors(job: Ingestion, group: Sequence[Prepared]) -> Flow[dict[bytes, bytes]]:
+    """Vectors of the group's texts that are stored, or were made by this run a moment ago."""
+    keys = {key for item in group for key in item.hashes}
+    # In this order: what is not fresh any more is stored.
+    fresh = {key: vector for key in keys if (vector := job.fresh.get(key)) is not None}
+    stored = yield from documents.stored_vectors(job.generation, keys - fresh.keys())
+    return stored | fresh
 
 
 def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Give every chunk of the group its vector.
 
     Returns the documents that are complete. Those that the embedder refuses are reported, and keep
-    their old versions. Raises EmbeddingError when group after group fails.
+    their old versions; those that the budget has nothing left for are left as they are. Raises
+    EmbeddingError when group after group fails.
     """
-    failure = yield from _embed(job, group)
-    done = list(group) if failure is None else (yield from _one_by_one(job, group, failure))
+    vectors = yield from known_vectors(job, group)
+    group = job.afford(group, vectors)
+    failure = yield from _embed(job, group, vectors)
+    done = group if failure is None else (yield from _one_by_one(job, group, vectors, failure))
     # A text that is refused says nothing about the embedder.
     job.embedded(None if done or isinstance(failure, errors.InvalidArgument) else failure)
     return done
 
 
 def _one_by_one(
-    job: Ingestion, group: Sequence[Prepared], failure: Refusal
+    job: Ingestion, group: Sequence[Prepared], vectors: dict[bytes, bytes], failure: Refusal
 ) -> Flow[list[Prepared]]:
     """Find out which documents the embedder refuses.
 
@@ -98,7 +113,9 @@ def _one_by_one(
     fails = 0
     for item in group:
         asked = len(group) > 1 and fails < PATIENCE
-        refusal = (yield from _embed(job, [item])) if asked else failure
+        if asked and not job.afford([item], vectors):
+            continue
+        refusal = (yield from _embed(job, [item], vectors)) if asked else failure
         if refusal is None:
             done.append(item)
             continue
@@ -108,26 +125,37 @@ def _one_by_one(
     return done
 
 
-def _embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
-    """Vectors for documents: stored ones where the text is known, else new ones, or why there are none."""
-    texts = {
-        key: piece for item in group for key, piece in zip(item.hashes, item.chunks, strict=True)
+def _embed(
+    job: Ingestion, group: Sequence[Prepared], vectors: dict[bytes, bytes]
+) -> Flow[Refusal | None]:
+    """Vectors for documents: known ones, else new ones, which are known from then on; or why there are none.
+
+    The budget has granted them.
+    """
+    missing = {
+        key: piece
+        for item in group
+        for key, piece in zip(item.hashes, item.chunks, strict=True)
+        if key not in vectors
     }
-    vectors = yield from documents.stored_vectors(job.generation, texts)
-    missing = [key for key in texts if key not in vectors]
+    tokens = sum(piece.tokens for piece in missing.values())
     try:
         fresh = yield from embed_documents(
-            job.embedder, [texts[key].embedded_text for key in missing]
+            job.embedder, [piece.embedded_text for piece in missing.values()]
         )
-        vectors.update(zip(missing, encode_all(fresh), strict=True))
+        made = dict(zip(missing, encode_all(fresh), strict=True))
     except errors.CredentialsMissing:
         raise
-    except (errors.EmbeddingError, errors.InvalidArgument) as exc:
+    except errors.EmbeddingError as exc:
         return exc
+    except errors.InvalidArgument as exc:
+        job.budget.give_back(tokens)
+        return exc
+    vectors.update(made)
+    job.fresh.update(made)
     for item in group:
         item.vectors = [vectors[key] for key in item.hashes]
-    job.report.embedded += len(missing)
-    job.report.tokens += sum(texts[key].tokens for key in missing)
+    job.paid(len(missing), tokens)
     return None
 
 
