@@ -13,7 +13,7 @@ from uuid import UUID
 
 import numpy as np
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
 from pgrecall.embed import open_embedder
@@ -64,6 +64,7 @@ class SearchOptions(CandidateOptions, total=False):
     explain: bool
 
 
+_POSTGRES = {"db.system.name": "postgresql", "db.operation.name": "SELECT"}
 _QUESTION = "A question is a text, an embedding, or a list of these"
 #: The options that are not the database's business.
 _REFINED = CandidateOptions.__annotations__.keys()
@@ -109,15 +110,27 @@ class Target:
 def search(target: Target, question: Questions, options: SearchOptions) -> Flow[Hits]:
     """The hits of a question. If the collection switches generations meanwhile, it is asked again."""
     asked = listed(question)
-    try:
-        hits = yield from _search(target, asked, options)
-    except errors.GenerationChanged:
-        target.switch((yield from collections.active(target.generation.collection)))
-        hits = yield from _search(target, asked, options)
+    with _observed(target, options) as span:
+        try:
+            hits = yield from _search(target, asked, options)
+        except errors.GenerationChanged:
+            target.switch((yield from collections.active(target.generation.collection)))
+            hits = yield from _search(target, asked, options)
+        span.set({"pgrecall.hits": len(hits), "pgrecall.strategy": hits.strategy})
     if options.get("mode") != "text":
         words = [question for question in asked if isinstance(question, str)]
         yield from queries.log(target.generation, target.query_log, words)
     return hits
+
+
+def _observed(target: Target, options: SearchOptions) -> telemetry.Span:
+    name = target.generation.collection
+    labels = {
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.data_source.id": name,
+        "pgrecall.mode": options.get("mode", "hybrid"),
+    }
+    return telemetry.span(f"retrieval {name}", labels, duration="pgrecall.search.duration")
 
 
 def listed(question: Questions) -> list[Question]:
@@ -144,7 +157,7 @@ def _embedding(question: object) -> FloatArray:
 def _search(target: Target, asked: Sequence[Question], options: SearchOptions) -> Flow[Hits]:
     if len(asked) == 1 and options.keys() <= _PLAIN:
         (query,) = yield from _queries(target, asked, dict(options))
-        return (yield from store.search(target.generation, query))
+        return (yield from _asked(target, query))
     reranker = yield from _reranker(target, options.get("reranker"))
     wanted = Refinement.of({**options, "reranker": reranker})
     if wanted.min_similarity is not None and options.get("mode") == "text":
@@ -158,13 +171,18 @@ def _search(target: Target, asked: Sequence[Question], options: SearchOptions) -
     found = []
     stages: list[Stage] = []
     for query in (yield from _queries(target, asked, given)):
-        found.append((yield from store.search(target.generation, query)))
+        found.append((yield from _asked(target, query)))
         if explain:
             stages.extend((yield from store.explain(target.generation, query)))
     words = [question for question in asked if isinstance(question, str)]
     hits = yield from refine(target.generation, found, wanted, words)
     hits.explanation = tuple(stages)
     return hits
+
+
+def _asked(target: Target, query: store.Query) -> Flow[Hits]:
+    with telemetry.span("SELECT pgrecall.search", _POSTGRES):
+        return (yield from store.search(target.generation, query))
 
 
 def _reranker(target: Target, given: str | Reranker | None) -> Flow[Reranker | None]:

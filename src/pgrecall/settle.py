@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from pgrecall import telemetry
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.steps import embed_queries
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
@@ -20,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 def settle(generation: Generation, embedder: Callable[[], Embedder], *, written: int) -> Flow[None]:
     """After a run that wrote so many chunks: what ``indexes.settle`` does, and the recall if it is due."""
-    yield from indexes.settle(generation, written=written)
+    with telemetry.span("pgrecall.ingest.settle", {"pgrecall.collection": generation.collection}):
+        yield from indexes.settle(generation, written=written)
     questions = yield from recall.due(generation)
     if not questions:
         return

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed.base import Embedder
 from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.types import Document, Failure, IngestReport
+
+logger = logging.getLogger(__name__)
 
 #: Documents whose hashes are compared in one round trip.
 LEDGER_BATCH = 64
@@ -59,6 +62,8 @@ class Ingestion:
     def fail(self, uri: str, reason: str) -> None:
         """Count a document that could not be taken in."""
         self.report.failed.append(Failure(uri=uri, reason=reason))
+        self._count("failed", 1)
+        logger.info("%s: %s", uri, reason, extra={"uri": uri, "reason": reason})
 
     def met(self, prepared: Prepared) -> bytes | None:
         """The content hash under which this run met the document before; None if it did not."""
@@ -78,6 +83,7 @@ class Ingestion:
         chosen, lacking = affordable(self.budget, group, known)
         self.report.left += len(lacking)
         self.report.left_tokens += sum(lacking)
+        self._count("left", len(lacking))
         return chosen
 
     def paid(self, chunks: int, tokens: int) -> None:
@@ -85,6 +91,8 @@ class Ingestion:
         self.report.embedded += chunks
         self.report.tokens += tokens
         self.report.cost = self.budget.cost(self.report.tokens)
+        if not self.dry and (cost := self.budget.cost(tokens)):
+            telemetry.record("pgrecall.ingest.cost", cost, self._labels)
         self.tell()
 
     def written(self, group: Sequence[Prepared]) -> None:
@@ -94,14 +102,34 @@ class Ingestion:
                 self.fresh.pop(key, None)
         self.counted(group)
 
+    def skipped(self) -> None:
+        """Count a document that is as it was."""
+        self.report.unchanged += 1
+        self._count("unchanged", 1)
+
+    @property
+    def _labels(self) -> telemetry.Attributes:
+        return {"pgrecall.collection": self.generation.collection}
+
+    def _count(self, outcome: str, documents: int) -> None:
+        if documents and not self.dry:
+            labels = {**self._labels, "pgrecall.outcome": outcome}
+            telemetry.record("pgrecall.ingest.documents", documents, labels)
+
     def counted(self, group: Sequence[Prepared]) -> None:
         """Count documents that are in, or would be."""
         report = self.report
+        changed = sum(item.known for item in group)
+        self._count("changed", changed)
+        self._count("new", len(group) - changed)
         for item in group:
             report.new += not item.known
             report.changed += item.known
             report.chunks += len(item.chunks)
             report.notes.extend((item.document.uri, note) for note in item.document.notes)
+        if not self.dry:
+            chunks = sum(len(item.chunks) for item in group)
+            telemetry.record("pgrecall.ingest.chunks", chunks, self._labels)
         report.reused = max(0, report.chunks - report.embedded)
         self.tell()
 

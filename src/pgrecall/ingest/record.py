@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from threading import Event, Thread
 
+from pgrecall import telemetry
 from pgrecall.errors import DatabaseError
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import Ingestion
@@ -27,7 +28,8 @@ def recorded(session: Session, job: Ingestion) -> Iterator[None]:
     alive.start()
     failure: BaseException | None = None
     try:
-        yield
+        with _observed(job, number):
+            yield
     except BaseException as exc:
         failure = exc
         raise
@@ -50,7 +52,8 @@ async def recorded_async(session: AsyncSession, job: Ingestion) -> AsyncIterator
     alive = asyncio.create_task(_beat_async(session, job, number, over))
     failure: BaseException | None = None
     try:
-        yield
+        with _observed(job, number):
+            yield
     except BaseException as exc:
         failure = exc
         raise
@@ -68,6 +71,15 @@ async def _beat_async(
             await asyncio.wait_for(over.wait(), runs.BEAT)
             return
         await run_async(_alive(job, number), session)
+
+
+def _observed(job: Ingestion, number: int) -> telemetry.Span:
+    name = job.generation.collection
+    return telemetry.span(
+        f"pgrecall.ingest {name}",
+        {"pgrecall.collection": name},
+        details={"pgrecall.run_id": number},
+    )
 
 
 def _begin(job: Ingestion) -> Flow[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TypeVar
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.chunking import split
 from pgrecall.embed.steps import embed_documents
 from pgrecall.flow import Flow
@@ -19,9 +21,32 @@ from pgrecall.types import Document, Failure
 #: Why a document is left out whose uri was already met; which of the two is meant, nobody knows.
 TWICE = "An earlier document of this run has the same uri; give each its own (rows: id_field)."
 
+T = TypeVar("T")
+D = TypeVar("D")
+
 Refusal = errors.EmbeddingError | errors.InvalidArgument
 
 
+def staged(
+    stage: Callable[[Ingestion, Sequence[D]], Flow[T]],
+) -> Callable[[Ingestion, Sequence[D]], Flow[T]]:
+    """A stage that telemetry sees at work, batch by batch."""
+    name = stage.__name__
+
+    @wraps(stage)
+    def seen(job: Ingestion, batch: Sequence[D]) -> Flow[T]:
+        with telemetry.span(
+            f"pgrecall.ingest.{name}",
+            {"pgrecall.stage": name},
+            details={"pgrecall.documents": len(batch)},
+            duration="pgrecall.ingest.stage.duration",
+        ):
+            return (yield from stage(job, batch))
+
+    return seen
+
+
+@staged
 def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Prepared]]:
     """Those of the batch that are new or changed, not yet chunked. Failures go to the ledger."""
     found: dict[documents.Key, Prepared] = {}
@@ -46,7 +71,7 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
         if stored is None or stored.content_hash != prepared.content_hash:
             changed.append(prepared)
             continue
-        job.report.unchanged += 1
+        job.skipped()
         if stored.error is not None and not job.dry:
             yield from documents.forget_failure(key)
     job.tell()
@@ -86,6 +111,7 @@ def known_vectors(job: Ingestion, group: Sequence[Prepared]) -> Flow[dict[bytes,
     return stored | fresh
 
 
+@staged
 def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Give every chunk of the group its vector.
 
@@ -141,7 +167,7 @@ def _embed(
     tokens = sum(piece.tokens for piece in missing.values())
     try:
         fresh = yield from embed_documents(
-            job.embedder, [piece.embedded_text for piece in missing.values()]
+            job.embedder, [piece.embedded_text for piece in missing.values()], tokens=tokens
         )
         made = dict(zip(missing, encode_all(fresh), strict=True))
     except errors.CredentialsMissing:
@@ -159,6 +185,7 @@ def _embed(
     return None
 
 
+@staged
 def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Swap the group in; returns what was written.
 
