@@ -30,7 +30,7 @@ from pgrecall.store import (
 )
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.store.status import CollectionStatus
+from pgrecall.store.status import CollectionStatus, IndexBuild
 from pgrecall.types import Document, Hit, Hits, IngestReport, Order, Plan, Run
 
 #: One source or many: files, folders, globs, "-" for standard input, or Documents.
@@ -288,6 +288,10 @@ class Collection(_Described):
         """What the collection holds, in figures."""
         return run(status.status(self._target.generation), self._session)
 
+    def index_build(self) -> IndexBuild | None:
+        """How far the index is that is being built just now; None if there is none."""
+        return run(status.building(self._target.generation), self._session)
+
     def optimize(self) -> None:
         """Build missing indexes and take statistics anew."""
         run(self._optimize(), self._session)
@@ -391,6 +395,10 @@ class AsyncCollection(_Described):
     async def status(self) -> CollectionStatus:
         """As ``Collection.status``."""
         return await run_async(status.status(self._target.generation), self._session)
+
+    async def index_build(self) -> IndexBuild | None:
+        """As ``Collection.index_build``."""
+        return await run_async(status.building(self._target.generation), self._session)
 
     async def optimize(self) -> None:
         """As ``Collection.optimize``."""

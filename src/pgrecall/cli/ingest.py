@@ -14,6 +14,7 @@ from pgrecall.cli.plan import print_plan
 
 if TYPE_CHECKING:
     from pgrecall.chunking import ChunkConfig
+    from pgrecall.collection import Collection as Target
     from pgrecall.collection import Running
     from pgrecall.database import Described
     from pgrecall.ingest import Progress
@@ -124,7 +125,7 @@ def ingest(
             )
             return
         target = db.create_collection(collection, **wanted, exist_ok=True)
-        with _resumable(), _progress(sources, options, shown=shown) as progress:
+        with _resumable(), _progress(sources, options, target, shown=shown) as progress:
             running["progress"] = progress
             report = target.ingest(sources, options=options, **running)
     if as_json_:
@@ -178,30 +179,21 @@ def _resumable() -> Iterator[None]:
 
 @contextmanager
 def _progress(
-    sources: list[str], options: LoadOptions, *, shown: bool
+    sources: list[str], options: LoadOptions, target: Target, *, shown: bool
 ) -> Iterator[Progress | None]:
-    """A bar on a terminal, nothing elsewhere."""
+    """A line for each stage on a terminal, nothing elsewhere."""
     if not shown:
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
+    from pgrecall.cli.progress import stages
     from pgrecall.load import discover
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Bar(*columns, TimeRemainingColumn(), console=err(), transient=True) as bar:
+    def count() -> int | None:
         # Looking for files is quick beside reading them, so that a second look can be afforded.
-        count = None if "-" in sources else sum(1 for _ in discover(sources, options))
-        task = bar.add_task("", total=count, rate="")
+        return None if "-" in sources else sum(1 for _ in discover(sources, options))
 
-        def update(report: IngestReport) -> None:
-            done = report.documents + len(report.failed)
-            elapsed = bar.tasks[0].elapsed or 0
-            rate = f"{done / elapsed:.0f} documents/s, {report.chunks} chunks" if elapsed else ""
-            bar.update(task, completed=done, rate=rate)
-
-        yield update
+    with stages(count, target.index_build) as progress:
+        yield progress
 
 
 def _print(report: IngestReport) -> None:

@@ -76,14 +76,16 @@ def print_hit(number: int, hit: Hit) -> None:
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """A table; the first column is text, the others are figures."""
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, row))
-    out().print(table)
+    # As wide as it is: a terminal wraps what is too long, a pipe takes it as it comes.
+    Console(emoji=False, width=max(out().width, 1000)).print(table)
 
 
 def escape(text: str) -> str:
