@@ -334,3 +334,21 @@ def test_a_run_in_the_callers_transaction_is_part_of_it(db: Database, database_u
         assert [run.state for run in docs.runs()] == ["done"]
         connection.rollback()
     assert db.runs() == []
+
+
+def test_recall_is_measured_within_the_budget(
+    db: Database, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedder = TinyEmbedder(dimensions=4)
+    docs = db.create_collection("docs", embedder=embedder, chunking=SMALL)
+    many = [note(f"doc-{n}", *range(n * 50, n * 50 + 50)) for n in range(50)]
+    whole = docs.plan(many).tokens
+    counted = embedder.tokenizer.count
+    report = docs.ingest(many, max_tokens=whole)
+    assert (report.left, report.tokens) == (0, whole)
+    assert sum(map(counted, embedder.seen)) == whole
+    measured = "SELECT recall_chunks IS NOT NULL FROM pgrecall.generations"
+    assert stored(database_url, measured) == [(False,)]
+    assert "The budget has nothing left" in caplog.text
+    docs.ingest(note("one-more", 1))
+    assert stored(database_url, measured) == [(True,)]

@@ -156,7 +156,9 @@ class _Described:
     def _optimize(self) -> Flow[None]:
         # As if every chunk were new: all statistics are taken again.
         target = self._target
-        return settle(target.generation, lambda: target.embedder, written=2**62)
+        return settle(
+            target.generation, lambda: target.embedder, written=2**62, afford=lambda tokens: True
+        )
 
 
 class Collection(_Described):

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
 
-from pgrecall.flow import run, run_async
+from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import WRITERS, Group, Ingestion, batched
 from pgrecall.ingest.plan import foresee, planned
 from pgrecall.ingest.record import recorded, recorded_async
@@ -34,9 +34,14 @@ def ingest(
         with closing(ahead(_embedded(session, job, groups))) as embedded:
             for group in spread(embedded, lambda group: run(write(job, group), session), WRITERS):
                 job.written(group)
-        run(settle(job.generation, lambda: job.embedder, written=job.report.chunks), session)
+        run(_settle(job), session)
         job.report.seconds = time.perf_counter() - began
     return job.report
+
+
+def _settle(job: Ingestion) -> Flow[None]:
+    written, afford = job.report.chunks, job.budget.take
+    return settle(job.generation, lambda: job.embedder, written=written, afford=afford)
 
 
 def _groups(
@@ -74,9 +79,7 @@ async def ingest_async(
                 embedded, lambda group: run_async(write(job, group), session), WRITERS
             ):
                 job.written(group)
-        await run_async(
-            settle(job.generation, lambda: job.embedder, written=job.report.chunks), session
-        )
+        await run_async(_settle(job), session)
         job.report.seconds = time.perf_counter() - began
     return job.report
 
