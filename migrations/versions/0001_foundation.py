@@ -178,6 +178,28 @@ def create_tables() -> None:
         postgresql_partition_by="LIST (generation_id)",
         schema=SCHEMA,
     )
+    counts = "new changed unchanged removed failed left_out chunks embedded tokens"
+    op.create_table(
+        "runs",
+        sa.Column("run_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("collection", sa.Text, nullable=False),
+        sa.Column("embedder", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'running'")),
+        created("started_at"),
+        created("seen_at"),
+        *(
+            sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"))
+            for name in counts.split()
+        ),
+        sa.Column("cost", sa.Float),
+        sa.Column("error", sa.Text),
+        sa.PrimaryKeyConstraint("run_id", name="pk_runs"),
+        sa.CheckConstraint(
+            "state IN ('running', 'done', 'stopped', 'failed', 'interrupted')",
+            name="ck_runs_state",
+        ),
+        schema=SCHEMA,
+    )
 
 
 def create_constraints() -> None:
@@ -235,12 +257,14 @@ def create_constraints() -> None:
         ("generations", ["collection_id"]),
         ("documents", ["collection_id", "uri"]),
         ("chunks", ["content_hash"]),
+        ("runs", ["collection", "run_id"]),
     ):
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, schema=SCHEMA)
 
 
 def downgrade() -> None:
-    for table in ("chunks", "documents", "lexemes", "generations", "queries", "collections"):
+    tables = ("runs", "chunks", "documents", "lexemes", "generations", "queries", "collections")
+    for table in tables:
         op.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table} CASCADE")
     op.execute(
         # Every function of ours and the types that they take and return; the version table stays.

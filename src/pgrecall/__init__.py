@@ -25,7 +25,17 @@ if typing.TYPE_CHECKING:
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
-    from pgrecall.types import Chunk, Citation, Document, Failure, Hit, Hits, IngestReport
+    from pgrecall.types import (
+        Chunk,
+        Citation,
+        Document,
+        Failure,
+        Hit,
+        Hits,
+        IngestReport,
+        Plan,
+        Run,
+    )
 else:
     # Imported at first use (PEP 562): the command line starts before it knows what it needs.
     _NAMES = {
@@ -39,7 +49,10 @@ else:
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
-        "types": ("Chunk", "Citation", "Document", "Failure", "Hit", "Hits", "IngestReport"),
+        "types": (
+            *("Chunk", "Citation", "Document", "Failure", "Hit", "Hits", "IngestReport", "Plan"),
+            "Run",
+        ),
     }
     _ROOMS = {name: room for room, names in _NAMES.items() for name in names}
 
@@ -83,8 +96,10 @@ __all__ = [
     "LoadOptions",
     "MaxSim",
     "PgrecallError",
+    "Plan",
     "Recency",
     "Reranker",
+    "Run",
     "TokenEncoder",
     "Verification",
     "connect",

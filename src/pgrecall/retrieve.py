@@ -13,11 +13,12 @@ from uuid import UUID
 
 import numpy as np
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.offline import Offline, offline
 from pgrecall.embed.steps import embed_queries
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker, open_reranker
@@ -65,6 +66,7 @@ class SearchOptions(CandidateOptions, total=False):
     explain: bool
 
 
+_POSTGRES = {"db.system.name": "postgresql", "db.operation.name": "SELECT"}
 _QUESTION = "A question is a text, an embedding, or a list of these"
 #: The options that are not the database's business.
 _REFINED = CandidateOptions.__annotations__.keys()
@@ -121,6 +123,12 @@ class Target:
         """Keep an embedder that the caller gave, for the generations that were made with it."""
         self._embedders[embedder.name] = embedder
 
+    @property
+    def offline(self) -> Offline:
+        """The embedder as a plan needs it, which asks no provider."""
+        known = self._embedders.get(self.generation.embedder)
+        return offline(known or self.generation.embedder, self.generation.dimensions)
+
     def switch(self, generation: Generation) -> None:
         """Follow the collection to another generation."""
         self.generation = generation
@@ -145,11 +153,23 @@ def following(target: Target, work: Callable[[Generation], Flow[T]]) -> Flow[T]:
 def search(target: Target, question: Questions, options: SearchOptions) -> Flow[Hits]:
     """The hits of a question. If the collection switches generations meanwhile, it is asked again."""
     asked = listed(question)
-    hits = yield from following(target, lambda now: search_in(target, now, asked, options))
+    with _observed(target, options) as span:
+        hits = yield from following(target, lambda now: search_in(target, now, asked, options))
+        span.set({"pgrecall.hits": len(hits), "pgrecall.strategy": hits.strategy})
     if options.get("mode") != "text":
         words = [question for question in asked if isinstance(question, str)]
         yield from queries.log(target.generation, target.query_log, words)
     return hits
+
+
+def _observed(target: Target, options: SearchOptions) -> telemetry.Span:
+    name = target.generation.collection
+    labels = {
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.data_source.id": name,
+        "pgrecall.mode": options.get("mode", "hybrid"),
+    }
+    return telemetry.span(f"retrieval {name}", labels, duration="pgrecall.search.duration")
 
 
 def listed(question: Questions) -> list[Question]:
@@ -182,7 +202,7 @@ def search_in(
     """
     if len(asked) == 1 and options.keys() <= _PLAIN:
         (query,) = yield from _queries(target, generation, asked, dict(options))
-        return (yield from store.search(generation, query))
+        return (yield from _asked(generation, query))
     reranker = yield from _reranker(target, options.get("reranker"))
     wanted = Refinement.of({**options, "reranker": reranker})
     if wanted.min_similarity is not None and options.get("mode") == "text":
@@ -196,13 +216,18 @@ def search_in(
     found = []
     stages: list[Stage] = []
     for query in (yield from _queries(target, generation, asked, given)):
-        found.append((yield from store.search(generation, query)))
+        found.append((yield from _asked(generation, query)))
         if explain:
             stages.extend((yield from store.explain(generation, query)))
     words = [question for question in asked if isinstance(question, str)]
     hits = yield from refine(generation, found, wanted, words)
     hits.explanation = tuple(stages)
     return hits
+
+
+def _asked(generation: Generation, query: store.Query) -> Flow[Hits]:
+    with telemetry.span("SELECT pgrecall.search", _POSTGRES):
+        return (yield from store.search(generation, query))
 
 
 def _reranker(target: Target, given: str | Reranker | None) -> Flow[Reranker | None]:

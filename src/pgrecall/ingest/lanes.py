@@ -30,6 +30,7 @@ def follow(job: Ingestion) -> Flow[None]:
         job.lane = Lane(generation, job.embedder)
     else:
         job.lane = Lane(generation, job.open(generation.embedder))
+        job.fresh = {}
 
 
 def branches(job: Ingestion) -> Flow[list[Ingestion]]:
@@ -51,7 +52,8 @@ def _branch(job: Ingestion, generation: Generation) -> Ingestion | None:
     except UNUSABLE as exc:
         _leave_out(generation, exc)
         return None
-    return Ingestion(lane=Lane(generation, embedder), into_ledger=False)
+    budget = job.budget.shared(generation.embedder)
+    return Ingestion(lane=Lane(generation, embedder), budget=budget, into_ledger=False)
 
 
 def leave_out(job: Ingestion, branch: Ingestion, reason: Exception) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import TypeVar
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.chunking import split
 from pgrecall.embed.steps import embed_documents
 from pgrecall.flow import Flow, compute
@@ -21,16 +22,41 @@ from pgrecall.types import Document, Failure
 #: Why a document is left out whose uri was already met; which of the two is meant, nobody knows.
 TWICE = "An earlier document of this run has the same uri; give each its own (rows: id_field)."
 
+T = TypeVar("T")
+D = TypeVar("D")
+
 Refusal = errors.EmbeddingError | errors.InvalidArgument
 
 
+def staged(
+    stage: Callable[[Ingestion, Sequence[D]], Flow[T]],
+) -> Callable[[Ingestion, Sequence[D]], Flow[T]]:
+    """A stage that telemetry sees at work, batch by batch."""
+    name = stage.__name__
+
+    @wraps(stage)
+    def seen(job: Ingestion, batch: Sequence[D]) -> Flow[T]:
+        with telemetry.span(
+            f"pgrecall.ingest.{name}",
+            {"pgrecall.stage": name},
+            details={"pgrecall.documents": len(batch)},
+            duration="pgrecall.ingest.stage.duration",
+        ):
+            return (yield from stage(job, batch))
+
+    return seen
+
+
+@staged
 def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Prepared]]:
     """Those of the batch that are new or changed, not yet chunked. Failures go to the ledger."""
     found: dict[documents.Key, Prepared] = {}
+    job.report.read += len(batch)
     for item in batch:
         if isinstance(item, Failure):
             job.fail(item.uri, item.reason)
-            yield from documents.record_failure(job.generation, item, job.tenant_id)
+            if not job.dry:
+                yield from documents.record_failure(job.generation, item, job.tenant_id)
             continue
         prepared = _identified(job.generation, item)
         before = job.met(prepared)
@@ -47,8 +73,8 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
         if stored is None or stored.content_hash != prepared.content_hash or not here:
             changed.append(prepared)
             continue
-        job.report.unchanged += 1
-        if stored.error is not None:
+        job.skipped()
+        if stored.error is not None and not job.dry:
             yield from documents.forget_failure(key)
     job.tell()
     return changed
@@ -68,6 +94,7 @@ def _identified(generation: Generation, document: Document) -> Prepared:
 def chunk(job: Ingestion, prepared: Prepared) -> None:
     """Cut a document into chunks and name each by the hash of what will be embedded."""
     _cut(job.lane, prepared)
+    job.report.cut += len(prepared.chunks)
 
 
 def _cut(lane: Lane, prepared: Prepared) -> None:
@@ -83,11 +110,22 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
     prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
 
 
+def known_vectors(job: Ingestion, group: Sequence[Prepared]) -> Flow[dict[bytes, bytes]]:
+    """Vectors of the group's texts that are stored, or were made by this run a moment ago."""
+    keys = {key for item in group for key in item.hashes}
+    # In this order: what is not fresh any more is stored.
+    fresh = {key: vector for key in keys if (vector := job.fresh.get(key)) is not None}
+    stored = yield from documents.stored_vectors(job.generation, keys - fresh.keys())
+    return stored | fresh
+
+
+@staged
 def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Give every chunk of the group its vector.
 
     Returns the documents that are complete. Those that the embedder refuses are reported, and keep
-    their old versions. Raises EmbeddingError when group after group fails.
+    their old versions; those that the budget has nothing left for are left as they are. Raises
+    EmbeddingError when group after group fails.
     """
     done = yield from vectorize(job, group)
     yield from _branch_out(job, done)
@@ -96,8 +134,18 @@ def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
 
 def vectorize(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """As ``embed``, for the generation of the run alone."""
-    failure = yield from _embed(job, group)
-    done = list(group) if failure is None else (yield from _one_by_one(job, group, failure))
+    # One lane for all of it: another thread may switch the run to another one meanwhile.
+    lane = job.lane
+    for item in group:
+        if item.generation.generation_id != lane.generation.generation_id:
+            yield from compute(partial(_cut, lane, item))
+    vectors = yield from known_vectors(job, group)
+    group = job.afford(group, vectors)
+    failure = yield from _embed(job, lane, group, vectors)
+    if failure is None:
+        done = group
+    else:
+        done = yield from _one_by_one(job, lane, group, vectors, failure=failure)
     # A text that is refused says nothing about the embedder.
     job.embedded(None if done or isinstance(failure, errors.InvalidArgument) else failure)
     return done
@@ -121,7 +169,12 @@ def _branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
 
 
 def _one_by_one(
-    job: Ingestion, group: Sequence[Prepared], failure: Refusal
+    job: Ingestion,
+    lane: Lane,
+    group: Sequence[Prepared],
+    vectors: dict[bytes, bytes],
+    *,
+    failure: Refusal,
 ) -> Flow[list[Prepared]]:
     """Find out which documents the embedder refuses.
 
@@ -131,7 +184,9 @@ def _one_by_one(
     fails = 0
     for item in group:
         asked = len(group) > 1 and fails < PATIENCE
-        refusal = (yield from _embed(job, [item])) if asked else failure
+        if asked and not job.afford([item], vectors):
+            continue
+        refusal = (yield from _embed(job, lane, [item], vectors)) if asked else failure
         if refusal is None:
             done.append(item)
             continue
@@ -141,34 +196,41 @@ def _one_by_one(
     return done
 
 
-def _embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
-    """Vectors for documents: stored ones where the text is known, else new ones, or why there are none."""
-    # Another thread may switch the run to another lane meanwhile.
-    lane = job.lane
-    for item in group:
-        if item.generation.generation_id != lane.generation.generation_id:
-            yield from compute(partial(_cut, lane, item))
-    texts = {
-        key: piece for item in group for key, piece in zip(item.hashes, item.chunks, strict=True)
+def _embed(
+    job: Ingestion, lane: Lane, group: Sequence[Prepared], vectors: dict[bytes, bytes]
+) -> Flow[Refusal | None]:
+    """Vectors for documents: known ones, else new ones, which are known from then on; or why there are none.
+
+    The budget has granted them.
+    """
+    missing = {
+        key: piece
+        for item in group
+        for key, piece in zip(item.hashes, item.chunks, strict=True)
+        if key not in vectors
     }
-    vectors = yield from documents.stored_vectors(lane.generation, texts)
-    missing = [key for key in texts if key not in vectors]
+    tokens = sum(piece.tokens for piece in missing.values())
     try:
         fresh = yield from embed_documents(
-            lane.embedder, [texts[key].embedded_text for key in missing]
+            lane.embedder, [piece.embedded_text for piece in missing.values()], tokens=tokens
         )
-        vectors.update(zip(missing, encode_all(fresh), strict=True))
+        made = dict(zip(missing, encode_all(fresh), strict=True))
     except errors.CredentialsMissing:
         raise
-    except (errors.EmbeddingError, errors.InvalidArgument) as exc:
+    except errors.EmbeddingError as exc:
         return exc
+    except errors.InvalidArgument as exc:
+        job.budget.give_back(tokens)
+        return exc
+    vectors.update(made)
+    job.fresh.update(made)
     for item in group:
         item.vectors = [vectors[key] for key in item.hashes]
-    job.report.embedded += len(missing)
-    job.report.tokens += sum(texts[key].tokens for key in missing)
+    job.paid(len(missing), tokens)
     return None
 
 
+@staged
 def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Swap the group in; returns what was written.
 

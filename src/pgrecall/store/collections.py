@@ -194,6 +194,20 @@ def drop_partition(number: int) -> Flow[None]:
         )
 
 
+def imagined(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Generation:
+    """The first generation of a collection that does not exist: it has no number, and no table."""
+    return Generation(
+        generation_id=0,
+        collection_id=0,
+        collection=name,
+        embedder=new.embedder,
+        dimensions=new.dimensions,
+        metric=new.metric,
+        chunking=new.chunking,
+        defaults=defaults,
+    )
+
+
 def configure(generation: Generation, changes: Mapping[str, Any]) -> Flow[Generation]:
     """The collection with other defaults for its searches; None takes one away."""
     yield from fetch(

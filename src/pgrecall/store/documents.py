@@ -103,6 +103,8 @@ def forget_failure(key: Key) -> Flow[None]:
 
 def stored_vectors(generation: Generation, hashes: Iterable[bytes]) -> Flow[dict[bytes, bytes]]:
     """Vectors that the generation holds for equal texts, in wire format, by chunk hash."""
+    if not generation.generation_id:
+        return {}
     # From the partition itself: before its first ANALYZE, a condition on the generation would look so
     # selective to the planner that it would scan the whole partition for it.
     rows = yield from fetch_binary(

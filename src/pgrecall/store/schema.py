@@ -211,6 +211,33 @@ chunks = Table(
     postgresql_partition_by="LIST (generation_id)",
 )
 
+# What each ingestion did and cost. Names instead of keys: what was spent outlives the collection.
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("collection", Text, nullable=False),
+    Column("embedder", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'running'")),
+    _created("started_at"),
+    # Moved on while the run lives, and left at its end.
+    _created("seen_at"),
+    *(
+        Column(name, BigInteger, nullable=False, server_default=text("0"))
+        for name in (
+            *("new", "changed", "unchanged", "removed", "failed", "left_out"),
+            *("chunks", "embedded", "tokens"),
+        )
+    ),
+    # US dollars; null where no price is known.
+    Column("cost", Float),
+    Column("error", Text),
+    CheckConstraint(
+        "state IN ('running', 'done', 'stopped', 'failed', 'interrupted')", name="state"
+    ),
+    Index(None, "collection", "run_id"),
+)
+
 __all__ = [
     "SCHEMA",
     "chunks",
@@ -220,4 +247,5 @@ __all__ = [
     "lexemes",
     "metadata",
     "queries",
+    "runs",
 ]
