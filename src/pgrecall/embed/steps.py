@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pgrecall import telemetry
 from pgrecall.embed.base import Embedder, can_await
 from pgrecall.embed.gather import in_tasks
 from pgrecall.errors import EmbeddingError
@@ -75,9 +76,30 @@ class EmbedDocuments:
         return await asyncio.to_thread(self.embedder.embed_documents, self.texts)
 
 
+def _observed(embedder: Embedder, texts: int) -> telemetry.Span:
+    labels = _labels(embedder)
+    model = labels["gen_ai.request.model"]
+    return telemetry.span(
+        f"embeddings {model}",
+        labels,
+        details={"pgrecall.texts": texts},
+        duration="gen_ai.client.operation.duration",
+    )
+
+
+def _labels(embedder: Embedder) -> dict[str, str]:
+    vendor, _, model = embedder.name.partition(":")
+    return {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.provider.name": vendor,
+        "gen_ai.request.model": model.partition("@")[0] or vendor,
+    }
+
+
 def embed_query(embedder: Embedder, text: str) -> Flow[FloatArray]:
     """The embedding of a question: shape (dimensions,)."""
-    vector: FloatArray = yield EmbedQuery(embedder, text)
+    with _observed(embedder, 1):
+        vector: FloatArray = yield EmbedQuery(embedder, text)
     return vector
 
 
@@ -85,7 +107,8 @@ def embed_queries(embedder: Embedder, texts: Sequence[str]) -> Flow[Sequence[Flo
     """The embeddings of one question or more, each of shape (dimensions,)."""
     if len(texts) == 1:
         return [(yield from embed_query(embedder, texts[0]))]
-    vectors: Sequence[FloatArray] = yield EmbedQueries(embedder, texts)
+    with _observed(embedder, len(texts)):
+        vectors: Sequence[FloatArray] = yield EmbedQueries(embedder, texts)
     if len(vectors) != len(texts):
         raise EmbeddingError(
             f"{embedder.name} answered {len(texts)} questions with {len(vectors)} vectors; "
@@ -94,15 +117,23 @@ def embed_queries(embedder: Embedder, texts: Sequence[str]) -> Flow[Sequence[Flo
     return vectors
 
 
-def embed_documents(embedder: Embedder, texts: Sequence[str]) -> Flow[FloatArray]:
-    """The embeddings of passages: shape (len(texts), dimensions).
+def embed_documents(
+    embedder: Embedder, texts: Sequence[str], *, tokens: int | None = None
+) -> Flow[FloatArray]:
+    """The embeddings of passages: shape (len(texts), dimensions). ``tokens``: theirs, for telemetry.
 
     Raises EmbeddingError if an embedder of somebody's own answers in another shape.
     """
     shape = len(texts), embedder.dimensions
     if not texts:
         return np.empty(shape, dtype=np.float32)
-    vectors: FloatArray = np.asarray((yield EmbedDocuments(embedder, texts)), dtype=np.float32)
+    with _observed(embedder, len(texts)) as span:
+        answer = yield EmbedDocuments(embedder, texts)
+        if tokens is not None:
+            span.set({"gen_ai.usage.input_tokens": tokens})
+            labels = {**_labels(embedder), "gen_ai.token.type": "input"}
+            telemetry.record("gen_ai.client.token.usage", tokens, labels)
+    vectors: FloatArray = np.asarray(answer, dtype=np.float32)
     if vectors.shape != shape:
         raise EmbeddingError(
             f"{embedder.name} answered with the shape {vectors.shape} where {shape} was asked for; "

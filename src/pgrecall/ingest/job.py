@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.chunking import ChunkConfig
+from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
+from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.types import Document, Failure, IngestReport
+
+logger = logging.getLogger(__name__)
 
 #: Documents whose hashes are compared in one round trip.
 LEDGER_BATCH = 64
@@ -27,23 +32,52 @@ PATIENCE = 3
 Progress = Callable[[IngestReport], None]
 
 
-@dataclass(slots=True, kw_only=True)
-class Ingestion:
-    """One run into one generation: what it writes with, and what it has done so far."""
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A generation that is written to, and the embedder that makes its vectors."""
 
     generation: Generation
     embedder: Embedder
-    #: Under which sources that cannot be read are kept in the ledger.
-    tenant_id: str = ""
-    progress: Progress | None = None
-    report: IngestReport = field(default_factory=IngestReport)
-    _failing: int = 0
-    _seen: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def chunking(self) -> ChunkConfig:
         """How the generation cuts its documents."""
         return ChunkConfig.from_dict(self.generation.chunking)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ingestion:
+    """One run: what it writes with, and what it has done so far."""
+
+    #: The generation that is active, as far as the run knows: another one if that changes (``follow``).
+    lane: Lane
+    #: Opens the embedders of other generations.
+    open: Callable[[str], Embedder] = open_embedder
+    #: Whether failures are kept in the ledger. Not those of another generation than the active one.
+    into_ledger: bool = True
+    #: Under which sources that cannot be read are kept in the ledger.
+    tenant_id: str = ""
+    progress: Progress | None = None
+    budget: Budget = field(default_factory=Budget)
+    #: Only look: nothing is embedded, nothing written, not even a failure.
+    dry: bool = False
+    #: Vectors of this run that are not stored yet, by chunk hash.
+    fresh: dict[bytes, bytes] = field(default_factory=dict)
+    report: IngestReport = field(default_factory=IngestReport)
+    #: By generation, the runs that give those that are being built their part; None if that is not possible.
+    branches: dict[int, Ingestion | None] = field(default_factory=dict)
+    _failing: int = 0
+    _seen: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def generation(self) -> Generation:
+        """The generation of its lane."""
+        return self.lane.generation
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of its lane."""
+        return self.lane.embedder
 
     def tell(self) -> None:
         """Report progress to whoever wants to know."""
@@ -53,6 +87,8 @@ class Ingestion:
     def fail(self, uri: str, reason: str) -> None:
         """Count a document that could not be taken in."""
         self.report.failed.append(Failure(uri=uri, reason=reason))
+        self._count("failed", 1)
+        logger.info("%s: %s", uri, reason, extra={"uri": uri, "reason": reason})
 
     def met(self, prepared: Prepared) -> bytes | None:
         """The content hash under which this run met the document before; None if it did not."""
@@ -67,14 +103,65 @@ class Ingestion:
         if failure is not None and self._failing >= PATIENCE:
             raise failure
 
+    def afford(self, group: Sequence[Prepared], known: Container[bytes]) -> list[Prepared]:
+        """The documents of the group that the budget has tokens for; the others are counted as left."""
+        chosen, lacking = affordable(self.budget, group, known)
+        self.report.left += len(lacking)
+        self.report.left_tokens += sum(lacking)
+        self._count("left", len(lacking))
+        return chosen
+
+    def paid(self, chunks: int, tokens: int) -> None:
+        """Count what was embedded."""
+        self.report.embedded += chunks
+        self.report.tokens += tokens
+        self.report.cost = self.budget.cost(self.report.tokens)
+        if not self.dry and (cost := self.budget.cost(tokens)):
+            telemetry.record("pgrecall.ingest.cost", cost, self._labels)
+        self.tell()
+
     def written(self, group: Sequence[Prepared]) -> None:
         """Count documents that are in. One thread calls it, whoever wrote them."""
+        for item in group:
+            self.stored(item)
+            for other in item.others:
+                if branch := self.branches.get(other.generation.generation_id):
+                    branch.stored(other)
+        self.counted(group)
+
+    def stored(self, item: Prepared) -> None:
+        """Its vectors are found in the database from now on."""
+        for key in item.hashes:
+            self.fresh.pop(key, None)
+
+    def skipped(self) -> None:
+        """Count a document that is as it was."""
+        self.report.unchanged += 1
+        self._count("unchanged", 1)
+
+    @property
+    def _labels(self) -> telemetry.Attributes:
+        return {"pgrecall.collection": self.generation.collection}
+
+    def _count(self, outcome: str, documents: int) -> None:
+        if documents and not self.dry:
+            labels = {**self._labels, "pgrecall.outcome": outcome}
+            telemetry.record("pgrecall.ingest.documents", documents, labels)
+
+    def counted(self, group: Sequence[Prepared]) -> None:
+        """Count documents that are in, or would be."""
         report = self.report
+        changed = sum(item.known for item in group)
+        self._count("changed", changed)
+        self._count("new", len(group) - changed)
         for item in group:
             report.new += not item.known
             report.changed += item.known
             report.chunks += len(item.chunks)
             report.notes.extend((item.document.uri, note) for note in item.document.notes)
+        if not self.dry:
+            chunks = sum(len(item.chunks) for item in group)
+            telemetry.record("pgrecall.ingest.chunks", chunks, self._labels)
         report.reused = max(0, report.chunks - report.embedded)
         self.tell()
 
