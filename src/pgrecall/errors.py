@@ -27,6 +27,12 @@ One class per remedy. A class's docstring is its default message: one sentence t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgrecall.types import FloatArray
+
 
 class PgrecallError(Exception):
     """pgrecall could not do what was asked."""
@@ -97,6 +103,15 @@ class GenerationChanged(PgrecallError):
 
 class EmbeddingError(PgrecallError):
     """The embedder failed."""
+
+    def __init__(
+        self, message: str | None = None, *, answered: Mapping[int, FloatArray] | None = None
+    ) -> None:
+        super().__init__(message)
+        #: What was answered all the same, by position in the texts: it is paid for, and kept.
+        self.answered: Mapping[int, FloatArray] = answered or {}
+        #: Texts that are refused for a reason of their own, by position; empty where that is not known.
+        self.refused: Mapping[int, PgrecallError] = {}
 
 
 class CredentialsMissing(EmbeddingError):

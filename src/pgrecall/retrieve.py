@@ -16,7 +16,7 @@ import numpy as np
 from pgrecall import errors, telemetry
 from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
-from pgrecall.embed import open_embedder
+from pgrecall.embed import reopen_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.offline import Offline, offline
 from pgrecall.embed.steps import embed_queries
@@ -60,6 +60,8 @@ class SearchOptions(CandidateOptions, total=False):
     vector_weight: float | None
     #: "convex" (default), "dbsf" or "rrf".
     fusion: str
+    #: What the search is for, in words: for models that were trained to follow instructions.
+    instruction: str | None
     #: Run each arm once more and keep its plan and times in ``Hits.explanation``.
     explain: bool
 
@@ -86,7 +88,7 @@ class Target:
     def embedder(self) -> Embedder:
         """Opened at first use: a text search needs none."""
         if self._embedder is None:
-            self._embedder = open_embedder(self.generation.embedder)
+            self._embedder = reopen_embedder(self.generation.embedder, self.generation.dimensions)
         if self._embedder.dimensions != self.generation.dimensions:
             raise errors.InvalidArgument(
                 f"{self._embedder.name} makes {self._embedder.dimensions} dimensions, the collection "
@@ -198,15 +200,20 @@ def _queries(
     target: Target, asked: Sequence[Question], given: dict[str, Any]
 ) -> Flow[list[store.Query]]:
     """Each question, embedded if the mode wants that: all of them at once."""
+    instruction = given.pop("instruction", None)
     mode = given.get("mode", "hybrid")
     words = [question for question in asked if isinstance(question, str)]
     if len(words) < len(asked) and mode != "vector":
         raise errors.InvalidArgument(
             f'A {mode} search needs words; an embedding has mode="vector".'
         )
+    if instruction is not None and (mode == "text" or not words):
+        raise errors.InvalidArgument(
+            "An instruction goes to the embedder, and this search embeds nothing: leave it out."
+        )
     if mode == "text":
         return [store.Query(**given, text=question) for question in words]
-    vectors = iter((yield from embed_queries(target.embedder, words)) if words else ())
+    vectors = iter((yield from embed_queries(target.embedder, words, instruction)) if words else ())
     return [
         store.Query(**given, text=question, embedding=next(vectors))
         if isinstance(question, str)

@@ -17,8 +17,7 @@ import certifi
 import numpy as np
 import pytest
 
-from pgrecall.embed.openai import OpenAIEmbedder
-from pgrecall.embed.openai_options import OpenAIOptions
+from pgrecall.embed.openai import OpenAIEmbedder, OpenAIOptions
 from pgrecall.embed.registry import open_embedder
 from pgrecall.embed.retry import Backoff
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument
