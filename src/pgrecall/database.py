@@ -175,7 +175,7 @@ class Wanted:
 
     def generation(self, embedder: Embedder) -> NewGeneration:
         """Its first generation. Raises InvalidArgument if the chunks would not fit the model."""
-        chunking = self.chunking or ChunkConfig()
+        chunking = self.chunking or ChunkConfig.within(embedder.max_tokens)
         if chunking.max_tokens > embedder.max_tokens:
             raise errors.InvalidArgument(
                 f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "

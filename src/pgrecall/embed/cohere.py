@@ -16,7 +16,7 @@ from pgrecall.embed.bisect import Refused
 from pgrecall.embed.clients import Clients
 from pgrecall.embed.endpoints import Endpoint, Vendor
 from pgrecall.embed.models import known_model
-from pgrecall.embed.options import RemoteOptions, parsed, written
+from pgrecall.embed.options import RemoteOptions, parsed
 from pgrecall.embed.remote import RemoteEmbedder
 from pgrecall.embed.retry import TransientError
 from pgrecall.embed.service import Reply, Request
@@ -61,9 +61,8 @@ class CohereEmbedder(RemoteEmbedder):
         options = options or CohereOptions()
         self.model = model
         known = known_model(f"cohere:{model}")
+        shown = options.named(model, known)
         at = COHERE.endpoint(options.base_url, options.api_key)
-        natural = options.dimensions in (None, known and known.dimensions)
-        shown = written(model, None if natural else options.dimensions, options.identity(known))
         service = CohereService(
             Asked(at=at, model=model, key_variable=COHERE.key_variable), options
         )

@@ -14,7 +14,7 @@ from pgrecall.embed import openai_wire as wire
 from pgrecall.embed.clients import Clients
 from pgrecall.embed.endpoints import Endpoint, Vendor
 from pgrecall.embed.models import known_model
-from pgrecall.embed.options import RemoteOptions, parsed, written
+from pgrecall.embed.options import RemoteOptions, parsed
 from pgrecall.embed.remote import RemoteEmbedder
 from pgrecall.embed.service import Reply, Request
 from pgrecall.embed.statuses import Asked
@@ -81,14 +81,13 @@ class OpenAIEmbedder(RemoteEmbedder):
         options = options or OpenAIOptions()
         self.model = model
         known = known_model(f"openai:{model}")
+        shown = options.named(model, known)
         at = OPENAI.endpoint(options.base_url, options.api_key)
         settings: dict[str, Any] = {"api_key": at.key, "base_url": at.url, "max_retries": 0}
         clients = Clients(
             partial(openai.OpenAI, **settings), partial(openai.AsyncOpenAI, **settings)
         )
         asked = Asked(at=at, model=model, key_variable=OPENAI.key_variable)
-        natural = options.dimensions in (None, known and known.dimensions)
-        shown = written(model, None if natural else options.dimensions, options.identity(known))
         service = OpenAIService(clients, asked, options)
         super().__init__(f"openai:{shown}", service, _throttle(at, model, options), options, known)
 
@@ -99,7 +98,10 @@ class AzureEmbedder(RemoteEmbedder):
     def __init__(self, deployment: str, options: AzureOptions | None = None) -> None:
         """Raises InvalidArgument for dimensions the model cannot have, CredentialsMissing."""
         options = options or AzureOptions()
-        known = known_model(f"azure:{options.model or deployment}")
+        model = options.model or deployment
+        known = known_model(f"azure:{model}")
+        more = {} if model == deployment else {"model": model}
+        shown = options.named(deployment, known, **more)
         at = AZURE.endpoint(options.base_url, options.api_key)
         settings: dict[str, Any] = {
             "azure_endpoint": at.url,
@@ -116,13 +118,7 @@ class AzureEmbedder(RemoteEmbedder):
         clients = Clients(
             partial(openai.AzureOpenAI, **settings), partial(openai.AsyncAzureOpenAI, **settings)
         )
-        model = options.model or deployment
         asked = Asked(at=at, model=deployment, key_variable=AZURE.key_variable)
-        natural = options.dimensions in (None, known and known.dimensions)
-        identity = options.identity(known)
-        if model != deployment:
-            identity["model"] = model
-        shown = written(deployment, None if natural else options.dimensions, identity)
         service = OpenAIService(clients, asked, options, shortens=wire.shortens(model))
         throttle = _throttle(at, deployment, options)
         super().__init__(f"azure:{shown}", service, throttle, options, known)

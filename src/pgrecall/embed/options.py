@@ -82,9 +82,15 @@ class RemoteOptions:
         """As given, else as the model is known to want them."""
         return prompts(self.query_prompt, self.passage_prompt, self.instruction_prompt, known=known)
 
-    def identity(self, known: KnownModel | None) -> dict[str, str]:
-        """The options that change vectors, where they are not what the name says already."""
-        return identity(self.prompts(known), prompts(known=known))
+    def named(self, model: str, known: KnownModel | None, **more: str) -> str:
+        """The model and all that changes its vectors; what is usual for it is not written.
+
+        Raises InvalidArgument for a length of vectors that the model cannot give.
+        """
+        check_dimensions(model, self.dimensions, known)
+        natural = known is not None and self.dimensions == known.dimensions
+        identified = identity(self.prompts(known), prompts(known=known))
+        return written(model, None if natural else self.dimensions, {**identified, **more})
 
 
 def prompts(
@@ -114,6 +120,23 @@ def identity(used: Prompts, usual: Prompts) -> dict[str, str]:
         "instruction_prompt": (used.instruction or "", usual.instruction or ""),
     }
     return {name: mine for name, (mine, theirs) in pairs.items() if mine != theirs}
+
+
+def check_dimensions(model: str, asked: int | None, known: KnownModel | None) -> None:
+    """Raise InvalidArgument for a length of vectors that the model cannot give."""
+    if asked is None:
+        return
+    if asked < 1:
+        raise InvalidArgument(f"{model} has at least one dimension, not {asked}.")
+    if known is None or known.gives(asked):
+        return
+    own, shorter = known.dimensions, known.shorter
+    if not shorter:
+        raise InvalidArgument(f"{model} always has {own} dimensions, not {asked}.")
+    if isinstance(shorter, range):
+        raise InvalidArgument(f"{model} has {shorter[0]} to {own} dimensions, not {asked}.")
+    listed = ", ".join(map(str, (*shorter, own)))
+    raise InvalidArgument(f"{model} has {listed} dimensions, not {asked}.")
 
 
 def written(model: str, dimensions: int | None, options: Mapping[str, str]) -> str:

@@ -28,7 +28,7 @@ from pgrecall.embed.options import RemoteOptions
 from pgrecall.embed.sending import Sender
 from pgrecall.embed.service import Service
 from pgrecall.embed.throttle import Throttle
-from pgrecall.errors import EmbeddingError, InvalidArgument, PgrecallError
+from pgrecall.errors import EmbeddingError, PgrecallError
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.tokens import Tokenizer, open_tokenizer
 from pgrecall.types import FloatArray
@@ -59,7 +59,7 @@ class RemoteEmbedder:
         self._options = options
         self._known = known
         self._prompts = options.prompts(known)
-        self._dimensions = _dimensions(name, options.dimensions, known)
+        self._dimensions = options.dimensions or (known.dimensions if known else None)
         self._learning = Lock()
 
     def __repr__(self) -> str:
@@ -313,22 +313,3 @@ def _all(outcome: Outcome, count: int) -> FloatArray:
 def _told(position: int, reason: PgrecallError, count: int) -> str:
     said = str(reason)
     return said if count == 1 or said.startswith("Text ") else f"Text {position}: {said}"
-
-
-def _dimensions(name: str, asked: int | None, known: KnownModel | None) -> int | None:
-    """Length of the vectors: as asked, else the model's own, else None for "not known yet"."""
-    if asked is None:
-        return known.dimensions if known else None
-    if known is not None and not known.gives(asked):
-        own, shorter = known.dimensions, known.shorter
-        if not shorter:
-            raise InvalidArgument(f"{known.name} always has {own} dimensions, not {asked}.")
-        if isinstance(shorter, range):
-            raise InvalidArgument(
-                f"{known.name} has {shorter[0]} to {own} dimensions, not {asked}."
-            )
-        listed = ", ".join(map(str, (*shorter, own)))
-        raise InvalidArgument(f"{known.name} has {listed} dimensions, not {asked}.")
-    if asked < 1:
-        raise InvalidArgument(f"{name} has at least one dimension, not {asked}.")
-    return asked

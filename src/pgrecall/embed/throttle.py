@@ -27,8 +27,9 @@ from pgrecall.flow import Flow
 START = 4
 #: A server that asks for a longer pause is asked again after this one all the same.
 LONGEST_HOLD = 60.0
-#: Questions go before documents, unless these have waited for so many seconds.
-COURTESY = 60.0
+#: Questions go before documents, unless these have waited for so many seconds: more than a minute, which
+#: a limit by the minute makes them wait in any case.
+COURTESY = 120.0
 #: An answer that takes so many times the shortest one for requests of that size is slow ...
 SLOW = 3.0
 #: ... if it takes so many seconds more, too: short answers vary without meaning anything.
