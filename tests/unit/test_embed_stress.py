@@ -114,7 +114,7 @@ def test_a_provider_that_is_down_is_not_asked_for_each_text(
     server: VendorServer, embed: Embed
 ) -> None:
     server.rule = lambda body: Fault(status=503)
-    with pytest.raises(EmbeddingError, match="answered 503.*gave up after 3 attempts") as raised:
+    with pytest.raises(EmbeddingError, match=r"answered 503.*gave up after 3 attempts") as raised:
         embed(opened(server), TEXTS)
     assert not raised.value.answered
     assert not raised.value.refused

@@ -111,9 +111,11 @@ def test_a_server_that_cuts_texts_off_is_found_out(openai: OpenAIServer) -> None
         )
 
     openai.rule = truncating
-    with remote("openai:ollama-model", base_url=openai.url) as embedder:
-        with pytest.raises(errors.EmbeddingError, match="cuts texts of 512 tokens off without"):
-            _ = embedder.dimensions
+    with (
+        remote("openai:ollama-model", base_url=openai.url) as embedder,
+        pytest.raises(errors.EmbeddingError, match="cuts texts of 512 tokens off without"),
+    ):
+        _ = embedder.dimensions
     with remote("openai:ollama-model", base_url=openai.url, max_tokens=100) as embedder:
         assert embedder.dimensions == OTHER_DIMENSIONS
 
@@ -187,7 +189,7 @@ def test_cohere_embeds_each_side_as_what_it_is(cohere: CohereServer) -> None:
     with remote("cohere:embed-v4.0@256", base_url=cohere.url, api_key="key") as embedder:
         assert embedder.dimensions == 256
         found = embedder.embed_documents(["a"])
-        asked = asyncio.run(embedder.embed_query_async("a"))
+        asked = embedder.embed_query("a")
         raw = vector("a", "search_document", 256)
         np.testing.assert_allclose(found[0], raw / np.linalg.norm(raw), atol=1e-6)
         assert not np.allclose(found[0], asked)

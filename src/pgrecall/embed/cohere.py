@@ -152,7 +152,10 @@ class CohereService:
         except httpx.HTTPError as exc:
             reason = str(exc).rstrip(".") or type(exc).__name__
             raise TransientError(f"The connection to {host} failed: {reason}") from exc
-        except ValueError as exc:  # a body that is no JSON, or not what the SDK expects
+        except (
+            TypeError,
+            ValueError,
+        ) as exc:  # a body that is no JSON, or not what the SDK expects
             raise _unreadable(host) from exc
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ class RemoteOptions:
         """As given, else as the model is known to want them."""
         return prompts(self.query_prompt, self.passage_prompt, self.instruction_prompt, known=known)
 
-    def named(self, model: str, known: KnownModel | None, **more: str) -> str:
+    def named(self, model: str, known: KnownModel | None, /, **more: str) -> str:
         """The model and all that changes its vectors; what is usual for it is not written.
 
         Raises InvalidArgument for a length of vectors that the model cannot give.

@@ -15,7 +15,7 @@ from pgrecall.errors import InvalidArgument, MissingExtra
 _MEMBERS = ("name", "dimensions", "max_tokens", "tokenizer", "embed_documents", "embed_query")
 
 
-def open_embedder(name: str | Embedder | EmbeddingFunction, **options: Any) -> Embedder:
+def open_embedder(name: str | Embedder | EmbeddingFunction, /, **options: Any) -> Embedder:
     """The embedder of that name.
 
     ``static``                                     the bundled model: 256 dimensions, no network
