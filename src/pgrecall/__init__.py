@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.answer import Answer, AsyncAnswer, LanguageModel
     from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import AsyncCollection, Collection
+    from pgrecall.compare import Comparison, JudgedQuestion
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
@@ -41,6 +42,7 @@ else:
         "answer": ("Answer", "AsyncAnswer", "LanguageModel"),
         "chunking": ("ChunkConfig",),
         "collection": ("AsyncCollection", "Collection"),
+        "compare": ("Comparison", "JudgedQuestion"),
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
@@ -80,6 +82,7 @@ __all__ = [
     "ChunkConfig",
     "Citation",
     "Collection",
+    "Comparison",
     "Context",
     "Database",
     "Document",
@@ -88,6 +91,7 @@ __all__ = [
     "Hit",
     "Hits",
     "IngestReport",
+    "JudgedQuestion",
     "LanguageModel",
     "LoadOptions",
     "MaxSim",

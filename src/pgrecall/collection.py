@@ -13,10 +13,20 @@ from pgrecall import errors, retrieve
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
-from pgrecall.ingest import Budget, Ingestion, Progress, ingest, ingest_async, plan, plan_async
+from pgrecall.generations import AsyncGenerations, Generations
+from pgrecall.ingest import (
+    Budget,
+    Ingestion,
+    Lane,
+    Progress,
+    ingest,
+    ingest_async,
+    plan,
+    plan_async,
+)
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
-from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
+from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target, follow
 from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
     collections,
@@ -94,8 +104,8 @@ class _Described:
     def _job(self, options: LoadOptions, running: Running, *, dry: bool = False) -> Ingestion:
         target = self._target
         return Ingestion(
-            generation=target.generation,
-            embedder=target.offline if dry else target.embedder,
+            lane=Lane(target.generation, target.offline if dry else target.embedder),
+            open=target.embedder_of,
             tenant_id=options.tenant_id,
             progress=running.get("progress"),
             budget=Budget.of(
@@ -145,23 +155,31 @@ class _Described:
         if not 2 <= questions <= 10_000:
             raise errors.InvalidArgument(f"questions is 2 to 10,000, not {questions!r}.")
         target = self._target
-        return measure_recall(target.generation, target.embedder, questions=questions)
+        generation = yield from follow(target)
+        embedder = target.embedder_of(generation)
+        return (yield from measure_recall(generation, embedder, questions=questions))
 
     def _clear_queries(self) -> Flow[int]:
         return queries.clear(self._target.generation)
 
     def _index_metadata(self, key: str, type: str) -> Flow[None]:
-        return indexes.index_metadata(self._target.generation, key, type)
+        yield from indexes.index_metadata((yield from follow(self._target)), key, type)
 
     def _optimize(self) -> Flow[None]:
         # As if every chunk were new: all statistics are taken again.
         target = self._target
-        return settle(
-            target.generation, lambda: target.embedder, written=2**62, afford=lambda tokens: True
+        generation = yield from follow(target)
+        yield from settle(
+            generation,
+            lambda: target.embedder_of(generation),
+            written=2**62,
         )
 
+    def _status(self) -> Flow[CollectionStatus]:
+        return (yield from status.status((yield from follow(self._target))))
 
-class Collection(_Described):
+
+class Collection(_Described, Generations):
     """A named set of documents that are searched together. From ``Database.collection``."""
 
     def __init__(self, target: Target, session: Session) -> None:
@@ -288,7 +306,7 @@ class Collection(_Described):
 
     def status(self) -> CollectionStatus:
         """What the collection holds, in figures."""
-        return run(status.status(self._target.generation), self._session)
+        return run(self._status(), self._session)
 
     def index_build(self) -> IndexBuild | None:
         """How far the index is that is being built just now; None if there is none."""
@@ -299,7 +317,7 @@ class Collection(_Described):
         run(self._optimize(), self._session)
 
 
-class AsyncCollection(_Described):
+class AsyncCollection(_Described, AsyncGenerations):
     """As ``Collection``, awaited."""
 
     def __init__(self, target: Target, session: AsyncSession) -> None:
@@ -396,7 +414,7 @@ class AsyncCollection(_Described):
 
     async def status(self) -> CollectionStatus:
         """As ``Collection.status``."""
-        return await run_async(status.status(self._target.generation), self._session)
+        return await run_async(self._status(), self._session)
 
     async def index_build(self) -> IndexBuild | None:
         """As ``Collection.index_build``."""

@@ -18,6 +18,7 @@ from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.offline import offline
 from pgrecall.flow import Flow, run, run_async
+from pgrecall.reindex import new_generation
 from pgrecall.retrieve import Target
 from pgrecall.store import collections, migrate, runs, wordsearch
 from pgrecall.store.borrowed import AsyncLender, Lender, address, borrow, borrow_async
@@ -175,15 +176,7 @@ class Wanted:
 
     def generation(self, embedder: Embedder) -> NewGeneration:
         """Its first generation. Raises InvalidArgument if the chunks would not fit the model."""
-        chunking = self.chunking or ChunkConfig.within(embedder.max_tokens)
-        if chunking.max_tokens > embedder.max_tokens:
-            raise errors.InvalidArgument(
-                f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
-                f"make max_tokens={chunking.max_tokens:,} smaller."
-            )
-        return NewGeneration(
-            embedder=embedder.name, dimensions=embedder.dimensions, chunking=chunking.to_dict()
-        )
+        return new_generation(embedder, self.chunking)
 
     def existing(self, generation: Generation) -> Target:
         """The collection that is there, if it is what the caller asked for."""
@@ -198,7 +191,7 @@ class Wanted:
             return Target(generation, embedder)
         raise errors.InvalidArgument(
             f'The collection "{generation.collection}" exists with {there}, not {asked}: '
-            "leave that argument away, or choose another name."
+            "leave that argument away, choose another name, or reindex the collection."
         )
 
 

@@ -14,6 +14,8 @@
      ├── CollectionNotFound (LookupError)
      ├── CollectionExists
      ├── DocumentNotFound (LookupError)
+     ├── GenerationNotFound (LookupError)
+     ├── GenerationIncomplete             it lacks documents, and is not activated
      ├── GenerationChanged                 another process switched the generation
      ├── EmbeddingError                    a provider failed, or answered nonsense
      │    └── CredentialsMissing           no API key
@@ -99,6 +101,14 @@ class CollectionExists(PgrecallError):
 
 class DocumentNotFound(PgrecallError, LookupError):
     """The collection has no document of that uri."""
+
+
+class GenerationNotFound(PgrecallError, LookupError):
+    """The collection has no such generation; `pgrecall reindex NAME --status` lists them."""
+
+
+class GenerationIncomplete(PgrecallError):
+    """The generation lacks documents; reindex again, or activate it without them (force)."""
 
 
 class GenerationChanged(PgrecallError):

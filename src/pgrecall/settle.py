@@ -24,7 +24,7 @@ def settle(
     embedder: Callable[[], Embedder],
     *,
     written: int,
-    afford: Callable[[int], bool],
+    afford: Callable[[int], bool] = lambda tokens: True,
 ) -> Flow[None]:
     """After a run that wrote so many chunks: what ``indexes.settle`` does, and the recall if it is due.
 

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pgrecall.cli import ask, collections, db, evaluate, ingest, mcp, search, status
+from pgrecall.cli import ask, collections, db, evaluate, ingest, mcp, reindex, search, status
 from pgrecall.cli.logs import LEVELS, configure
 from pgrecall.cli.output import complain
 from pgrecall.errors import PgrecallError
@@ -44,6 +44,7 @@ ingest.register(app)
 search.register(app)
 ask.register(app)
 collections.register(app)
+reindex.register(app)
 status.register(app)
 mcp.register(app)
 app.add_typer(evaluate.app, name="eval")

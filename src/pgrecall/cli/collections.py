@@ -92,7 +92,17 @@ def _print(found: list[CollectionStatus], *, as_json_: bool) -> None:
         remark("No collections yet: pgrecall ingest FOLDER makes one.")
         return
     print_table(
-        ["collection", "embedder", "documents", "failed", "chunks", "tokens", "size", "index"],
+        [
+            "collection",
+            "embedder",
+            "documents",
+            "failed",
+            "chunks",
+            "tokens",
+            "size",
+            "index",
+            "generation",
+        ],
         [
             [
                 item.name,
@@ -103,6 +113,10 @@ def _print(found: list[CollectionStatus], *, as_json_: bool) -> None:
                 f"{item.tokens:,}",
                 size(item.bytes),
                 "hnsw" if item.indexed else "none yet",
+                ", ".join(
+                    str(number) if state == "active" else f"{number} {state}"
+                    for number, state in item.generations.items()
+                ),
             ]
             for item in found
         ],

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from pgrecall.ingest.budget import Budget
 from pgrecall.ingest.chains import Sources, ingest, ingest_async, plan, plan_async
-from pgrecall.ingest.job import Ingestion, Progress
+from pgrecall.ingest.job import Ingestion, Lane, Progress
 
 __all__ = [
     "Budget",
     "Ingestion",
+    "Lane",
     "Progress",
     "Sources",
     "ingest",

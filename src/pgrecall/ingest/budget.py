@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from pgrecall.embed.models import known_model
@@ -20,6 +20,15 @@ def list_price(embedder: str) -> float | None:
     return None if model is None else model.price or 0.0
 
 
+@dataclass(slots=True)
+class Spending:
+    """What was taken so far, by all that share a budget."""
+
+    tokens: int = 0
+    cost: float = 0.0
+    lock: Lock = field(default_factory=Lock)
+
+
 @dataclass(slots=True, kw_only=True)
 class Budget:
     """A limit on what is embedded. Tokens are taken before they are asked for, whoever asks first.
@@ -32,8 +41,7 @@ class Budget:
     max_cost: float | None = None
     #: US dollars for a million tokens; None if no price is known.
     price: float | None = None
-    taken: int = 0
-    _lock: Lock = field(default_factory=Lock)
+    spending: Spending = field(default_factory=Spending)
 
     @classmethod
     def of(cls, embedder: str, max_tokens: int | None, max_cost: float | None) -> Budget:
@@ -53,24 +61,29 @@ class Budget:
         """US dollars for so many tokens; None if no price is known."""
         return None if self.price is None else tokens * self.price / PRICED
 
+    def shared(self, embedder: str) -> Budget:
+        """The same limits and the same spending, at the price of another embedder."""
+        return replace(self, price=list_price(embedder))
+
     def take(self, tokens: int) -> bool:
         """Whether so many more tokens are within the limits; if so, they are taken."""
-        with self._lock:
-            whole = self.taken + tokens
-            cost = self.cost(whole)
-            # What costs nothing is always within them.
+        spending, price = self.spending, self.cost(tokens)
+        with spending.lock:
+            whole, cost = spending.tokens + tokens, spending.cost + (price or 0.0)
+            # What costs nothing is always within them; what has no price never within one of cost.
             if tokens and (
                 (self.max_tokens is not None and whole > self.max_tokens)
-                or (self.max_cost is not None and cost is not None and cost > self.max_cost)
+                or (self.max_cost is not None and (price is None or cost > self.max_cost))
             ):
                 return False
-            self.taken = whole
+            spending.tokens, spending.cost = whole, cost
             return True
 
     def give_back(self, tokens: int) -> None:
         """They were not sent."""
-        with self._lock:
-            self.taken -= tokens
+        with self.spending.lock:
+            self.spending.tokens -= tokens
+            self.spending.cost -= self.cost(tokens) or 0.0
 
 
 def affordable(

@@ -9,6 +9,7 @@ from contextlib import aclosing, closing
 
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import WRITERS, Group, Ingestion, batched
+from pgrecall.ingest.lanes import follow
 from pgrecall.ingest.plan import foresee, planned
 from pgrecall.ingest.record import recorded, recorded_async
 from pgrecall.ingest.stages import chunk, embed, select, write
@@ -29,6 +30,7 @@ def ingest(
     """Take the sources in. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
     began = time.perf_counter()
     with recorded(session, job):
+        run(follow(job), session)
         groups = ahead(_groups(session, job, sources, options))
         # Closed at once if something fails: an exception that is kept would keep the threads too.
         with closing(ahead(_embedded(session, job, groups))) as embedded:
@@ -73,6 +75,7 @@ async def ingest_async(
     """As ``ingest``, awaiting."""
     began = time.perf_counter()
     async with recorded_async(session, job):
+        await run_async(follow(job), session)
         groups = ahead_async(_groups_async(session, job, sources, options))
         async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
             async for group in spread_async(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pgrecall import errors, telemetry
 from pgrecall.chunking import ChunkConfig
+from pgrecall.embed import reopen_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.store.collections import Generation
@@ -31,12 +32,31 @@ PATIENCE = 3
 Progress = Callable[[IngestReport], None]
 
 
-@dataclass(slots=True, kw_only=True)
-class Ingestion:
-    """One run into one generation: what it writes with, and what it has done so far."""
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A generation that is written to, and the embedder that makes its vectors."""
 
     generation: Generation
     embedder: Embedder
+
+    @property
+    def chunking(self) -> ChunkConfig:
+        """How the generation cuts its documents."""
+        return ChunkConfig.from_dict(self.generation.chunking)
+
+
+@dataclass(slots=True, kw_only=True)
+class Ingestion:
+    """One run: what it writes with, and what it has done so far."""
+
+    #: The generation that is active, as far as the run knows: another one if that changes (``follow``).
+    lane: Lane
+    #: Opens the embedders of other generations.
+    open: Callable[[Generation], Embedder] = lambda one: reopen_embedder(
+        one.embedder, one.dimensions
+    )
+    #: Whether failures are kept in the ledger. Not those of another generation than the active one.
+    into_ledger: bool = True
     #: Under which sources that cannot be read are kept in the ledger.
     tenant_id: str = ""
     progress: Progress | None = None
@@ -46,13 +66,20 @@ class Ingestion:
     #: Vectors of this run that are not stored yet, by chunk hash.
     fresh: dict[bytes, bytes] = field(default_factory=dict)
     report: IngestReport = field(default_factory=IngestReport)
+    #: By generation, the runs that give those that are being built their part; None if that is not possible.
+    branches: dict[int, Ingestion | None] = field(default_factory=dict)
     _failing: int = 0
     _seen: dict[int, bytes] = field(default_factory=dict)
 
     @property
-    def chunking(self) -> ChunkConfig:
-        """How the generation cuts its documents."""
-        return ChunkConfig.from_dict(self.generation.chunking)
+    def generation(self) -> Generation:
+        """The generation of its lane."""
+        return self.lane.generation
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of its lane."""
+        return self.lane.embedder
 
     def tell(self) -> None:
         """Report progress to whoever wants to know."""
@@ -98,9 +125,16 @@ class Ingestion:
     def written(self, group: Sequence[Prepared]) -> None:
         """Count documents that are in. One thread calls it, whoever wrote them."""
         for item in group:
-            for key in item.hashes:
-                self.fresh.pop(key, None)
+            self.stored(item)
+            for other in item.others:
+                if branch := self.branches.get(other.generation.generation_id):
+                    branch.stored(other)
         self.counted(group)
+
+    def stored(self, item: Prepared) -> None:
+        """Its vectors are found in the database from now on."""
+        for key in item.hashes:
+            self.fresh.pop(key, None)
 
     def skipped(self) -> None:
         """Count a document that is as it was."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import TypeVar
 
 from pgrecall import errors, telemetry
 from pgrecall.chunking import split
 from pgrecall.embed.steps import embed_documents
-from pgrecall.flow import Flow
-from pgrecall.ingest.job import PATIENCE, Ingestion
+from pgrecall.flow import Flow, compute
+from pgrecall.ingest import lanes
+from pgrecall.ingest.job import PATIENCE, Ingestion, Lane
 from pgrecall.load.markup import markup_of
 from pgrecall.store import documents
 from pgrecall.store.collections import Generation
@@ -68,7 +69,8 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
     for key, prepared in found.items():
         stored = ledger.get(key)
         prepared.known = stored is not None and stored.content_hash is not None
-        if stored is None or stored.content_hash != prepared.content_hash:
+        here = stored is not None and job.generation.generation_id in stored.generations
+        if stored is None or stored.content_hash != prepared.content_hash or not here:
             changed.append(prepared)
             continue
         job.skipped()
@@ -83,6 +85,7 @@ def _identified(generation: Generation, document: Document) -> Prepared:
     return Prepared(
         document=document,
         document_id=documents.document_id(generation.collection, document),
+        generation=generation,
         content_hash=documents.document_hash(document, markup),
         markup=markup,
     )
@@ -90,16 +93,21 @@ def _identified(generation: Generation, document: Document) -> Prepared:
 
 def chunk(job: Ingestion, prepared: Prepared) -> None:
     """Cut a document into chunks and name each by the hash of what will be embedded."""
+    _cut(job.lane, prepared)
+    job.report.cut += len(prepared.chunks)
+
+
+def _cut(lane: Lane, prepared: Prepared) -> None:
     document = prepared.document
+    prepared.generation = lane.generation
     prepared.chunks = split(
         document.text,
-        job.chunking,
-        tokenizer=job.embedder.tokenizer,
+        lane.chunking,
+        tokenizer=lane.embedder.tokenizer,
         markup=prepared.markup,
         title=document.title,
     )
     prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
-    job.report.cut += len(prepared.chunks)
 
 
 def known_vectors(job: Ingestion, group: Sequence[Prepared]) -> Flow[dict[bytes, bytes]]:
@@ -119,17 +127,54 @@ def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     their old versions; those that the budget has nothing left for are left as they are. Raises
     EmbeddingError when group after group fails.
     """
+    done = yield from vectorize(job, group)
+    yield from _branch_out(job, done)
+    return done
+
+
+def vectorize(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
+    """As ``embed``, for the generation of the run alone."""
+    # One lane for all of it: another thread may switch the run to another one meanwhile.
+    lane = job.lane
+    for item in group:
+        if item.generation.generation_id != lane.generation.generation_id:
+            yield from compute(partial(_cut, lane, item))
     vectors = yield from known_vectors(job, group)
     group = job.afford(group, vectors)
-    failure = yield from _embed(job, group, vectors)
-    done = group if failure is None else (yield from _one_by_one(job, group, vectors, failure))
+    failure = yield from _embed(job, lane, group, vectors)
+    if failure is None:
+        done = group
+    else:
+        done = yield from _one_by_one(job, lane, group, vectors, failure=failure)
     # A text that is refused says nothing about the embedder.
     job.embedded(None if done or isinstance(failure, errors.InvalidArgument) else failure)
     return done
 
 
+def _branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
+    """Prepare the group for the generations that are being built, too."""
+    for branch in (yield from lanes.branches(job)):
+        copies = lanes.copies(branch, group)
+        try:
+            for item in copies:
+                yield from compute(partial(chunk, branch, item))
+            done = yield from vectorize(branch, copies)
+        except lanes.UNUSABLE as exc:
+            lanes.leave_out(job, branch, exc)
+            continue
+        prepared = {item.key: item for item in done}
+        for item in group:
+            if item.key in prepared:
+                item.others.append(prepared[item.key])
+
+
 def _one_by_one(
-    job: Ingestion, group: Sequence[Prepared], vectors: dict[bytes, bytes], failure: Refusal
+    job: Ingestion,
+    lane: Lane,
+    group: Sequence[Prepared],
+    vectors: dict[bytes, bytes],
+    *,
+    failure: Refusal,
 ) -> Flow[list[Prepared]]:
     """Find out which documents the embedder refuses.
 
@@ -141,7 +186,7 @@ def _one_by_one(
         asked = len(group) > 1 and fails < PATIENCE
         if asked and not job.afford([item], vectors):
             continue
-        refusal = (yield from _embed(job, [item], vectors)) if asked else failure
+        refusal = (yield from _embed(job, lane, [item], vectors)) if asked else failure
         if refusal is None:
             done.append(item)
             continue
@@ -152,7 +197,7 @@ def _one_by_one(
 
 
 def _embed(
-    job: Ingestion, group: Sequence[Prepared], vectors: dict[bytes, bytes]
+    job: Ingestion, lane: Lane, group: Sequence[Prepared], vectors: dict[bytes, bytes]
 ) -> Flow[Refusal | None]:
     """Vectors for documents: known ones, else new ones, which are known from then on; or why there are none.
 
@@ -167,7 +212,7 @@ def _embed(
     tokens = sum(piece.tokens for piece in missing.values())
     try:
         fresh = yield from embed_documents(
-            job.embedder, [piece.embedded_text for piece in missing.values()], tokens=tokens
+            lane.embedder, [piece.embedded_text for piece in missing.values()], tokens=tokens
         )
         made = dict(zip(missing, encode_all(fresh), strict=True))
     except errors.CredentialsMissing:
@@ -191,8 +236,13 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
 
     If the database refuses it, its documents are tried one by one, to report the one at fault.
     """
+    if not group:
+        return []
     try:
-        yield from documents.write(job.generation, group)
+        yield from documents.write(group[0].generation, group)
+    except errors.GenerationChanged:
+        yield from lanes.follow(job)
+        return (yield from write(job, (yield from embed(job, group))))
     except errors.DatabaseUnavailable:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
@@ -210,5 +260,7 @@ def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None
     """Report documents as failed, and keep that in the ledger."""
     for item in group:
         job.fail(item.document.uri, reason)
+        if not job.into_ledger:
+            continue
         failure = Failure(uri=item.document.uri, reason=reason)
         yield from documents.record_failure(job.generation, failure, item.document.tenant_id)

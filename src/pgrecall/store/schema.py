@@ -97,6 +97,8 @@ generations = Table(
     Column("recall_curve", ARRAY(REAL)),
     Column("recall_chunks", BigInteger),
     _created(),
+    # When it became the one that is searched, last; null while it never was.
+    Column("activated_at", DateTime(timezone=True)),
     CheckConstraint("dimensions BETWEEN 1 AND 4000", name="dimensions"),
     CheckConstraint("storage IN ('halfvec')", name="storage"),
     CheckConstraint("metric IN ('cosine', 'ip', 'l2')", name="metric"),
@@ -160,6 +162,8 @@ documents = Table(
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
     Column("error", Text),
+    # Those that hold the chunks of this version; no other generation holds any of it.
+    Column("generations", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
     _created(),
     _created("updated_at"),
     PrimaryKeyConstraint("tenant_id", "document_id"),

@@ -48,6 +48,8 @@ class CollectionStatus:
     index_bytes: Mapping[str, int]
     #: Whether the HNSW index is there; it is built at the end of the first ingestion.
     indexed: bool
+    #: Number -> "active", "building" or "retired". The figures are those of the active one.
+    generations: Mapping[int, str]
     building: IndexBuild | None
     #: Of the last runs that wrote anything; None if there was none.
     throughput: Throughput | None
@@ -80,6 +82,13 @@ def status(generation: Generation) -> Flow[CollectionStatus]:
             partition=generation.partition,
         )
     )
+    states = yield from fetch(
+        """
+        SELECT generation_id, state FROM pgrecall.generations
+         WHERE collection_id = %s ORDER BY generation_id
+        """,
+        [generation.collection_id],
+    )
     ready, failed = documents[0]
     count, tokens, size, indexed = chunks[0]
     spent_tokens, spent = yield from runs.spent(generation.collection)
@@ -96,6 +105,7 @@ def status(generation: Generation) -> Flow[CollectionStatus]:
         bytes=size,
         index_bytes=(yield from _index_bytes(generation)),
         indexed=indexed,
+        generations=dict(states),
         building=(yield from building(generation)),
         throughput=(yield from runs.throughput(generation.embedder, generation.collection)),
         spent_tokens=spent_tokens,
