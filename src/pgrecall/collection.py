@@ -105,7 +105,7 @@ class _Described:
         target = self._target
         return Ingestion(
             lane=Lane(target.generation, target.offline if dry else target.embedder),
-            open=target.open,
+            open=target.embedder_of,
             tenant_id=options.tenant_id,
             progress=running.get("progress"),
             budget=Budget.of(

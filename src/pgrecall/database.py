@@ -176,7 +176,7 @@ class Wanted:
 
     def generation(self, embedder: Embedder) -> NewGeneration:
         """Its first generation. Raises InvalidArgument if the chunks would not fit the model."""
-        return new_generation(embedder, self.chunking or ChunkConfig())
+        return new_generation(embedder, self.chunking)
 
     def existing(self, generation: Generation) -> Target:
         """The collection that is there, if it is what the caller asked for."""

@@ -29,6 +29,16 @@ One class per remedy. A class's docstring is its default message: one sentence t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: float32 embeddings by position, each of shape (dimensions,).
+Vectors: TypeAlias = "Mapping[int, npt.NDArray[np.float32]]"
+
 
 class PgrecallError(Exception):
     """pgrecall could not do what was asked."""
@@ -107,6 +117,13 @@ class GenerationChanged(PgrecallError):
 
 class EmbeddingError(PgrecallError):
     """The embedder failed."""
+
+    def __init__(self, message: str | None = None, *, answered: Vectors | None = None) -> None:
+        super().__init__(message)
+        #: What was answered all the same, by position in the texts: it is paid for, and kept.
+        self.answered: Vectors = answered or {}
+        #: Texts that are refused for a reason of their own, by position; empty where that is not known.
+        self.refused: Mapping[int, PgrecallError] = {}
 
 
 class CredentialsMissing(EmbeddingError):

@@ -93,9 +93,10 @@ class Reindexing:
 
 
 def new_generation(
-    embedder: Embedder, chunking: ChunkConfig, *, metric: str = "cosine"
+    embedder: Embedder, chunking: ChunkConfig | None, *, metric: str = "cosine"
 ) -> NewGeneration:
-    """Raises InvalidArgument if the chunks would not fit the model."""
+    """Without ``chunking``, chunks that the model takes. Raises InvalidArgument if they would not fit."""
+    chunking = chunking or ChunkConfig.within(embedder.max_tokens)
     if chunking.max_tokens > embedder.max_tokens:
         raise errors.InvalidArgument(
             f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
@@ -133,7 +134,7 @@ def choose(
     if embedder is not None and not isinstance(embedder, str):
         target.know(open_embedder(embedder))
         embedder = embedder.name
-    chosen = target.open(embedder or base.embedder)
+    chosen = target.open(embedder) if embedder else target.embedder_of(base)
     new = new_generation(
         chosen, chunking or ChunkConfig.from_dict(base.chunking), metric=active.metric
     )

@@ -16,7 +16,7 @@ import numpy as np
 from pgrecall import errors, telemetry
 from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
-from pgrecall.embed import open_embedder
+from pgrecall.embed import open_embedder, reopen_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.offline import Offline, offline
 from pgrecall.embed.steps import embed_queries
@@ -62,6 +62,8 @@ class SearchOptions(CandidateOptions, total=False):
     vector_weight: float | None
     #: "convex" (default), "dbsf" or "rrf".
     fusion: str
+    #: What the search is for, in words: for models that were trained to follow instructions.
+    instruction: str | None
     #: Run each arm once more and keep its plan and times in ``Hits.explanation``.
     explain: bool
 
@@ -98,7 +100,7 @@ class Target:
 
     def embedder_of(self, generation: Generation) -> Embedder:
         """The embedder that made the vectors of a generation; raises as ``open_embedder`` does."""
-        embedder = self.open(generation.embedder)
+        embedder = self.open(generation.embedder, generation.dimensions)
         if embedder.dimensions != generation.dimensions:
             raise errors.InvalidArgument(
                 f"{embedder.name} makes {embedder.dimensions} dimensions, the collection "
@@ -107,11 +109,13 @@ class Target:
             )
         return embedder
 
-    def open(self, name: str) -> Embedder:
+    def open(self, name: str, dimensions: int | None = None) -> Embedder:
         """The embedder of that name: the caller's own if there is one, else opened once."""
         if name not in self._embedders:
             try:
-                self._embedders[name] = open_embedder(name)
+                self._embedders[name] = (
+                    open_embedder(name) if dimensions is None else reopen_embedder(name, dimensions)
+                )
             except errors.InvalidArgument as exc:
                 raise errors.InvalidArgument(
                     f'{exc} If {name!r} is an object of your own, open "{self.generation.collection}" '
@@ -243,16 +247,21 @@ def _queries(
     target: Target, generation: Generation, asked: Sequence[Question], given: dict[str, Any]
 ) -> Flow[list[store.Query]]:
     """Each question, embedded if the mode wants that: all of them at once."""
+    instruction = given.pop("instruction", None)
     mode = given.get("mode", "hybrid")
     words = [question for question in asked if isinstance(question, str)]
     if len(words) < len(asked) and mode != "vector":
         raise errors.InvalidArgument(
             f'A {mode} search needs words; an embedding has mode="vector".'
         )
+    if instruction is not None and (mode == "text" or not words):
+        raise errors.InvalidArgument(
+            "An instruction goes to the embedder, and this search embeds nothing: leave it out."
+        )
     if mode == "text":
         return [store.Query(**given, text=question) for question in words]
     embedder = target.embedder_of(generation) if words else None
-    vectors = iter((yield from embed_queries(embedder, words)) if embedder else ())
+    vectors = iter((yield from embed_queries(embedder, words, instruction)) if embedder else ())
     return [
         store.Query(**given, text=question, embedding=next(vectors))
         if isinstance(question, str)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pgrecall import errors, telemetry
 from pgrecall.chunking import ChunkConfig
-from pgrecall.embed import open_embedder
+from pgrecall.embed import reopen_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.store.collections import Generation
@@ -52,7 +52,9 @@ class Ingestion:
     #: The generation that is active, as far as the run knows: another one if that changes (``follow``).
     lane: Lane
     #: Opens the embedders of other generations.
-    open: Callable[[str], Embedder] = open_embedder
+    open: Callable[[Generation], Embedder] = lambda one: reopen_embedder(
+        one.embedder, one.dimensions
+    )
     #: Whether failures are kept in the ledger. Not those of another generation than the active one.
     into_ledger: bool = True
     #: Under which sources that cannot be read are kept in the ledger.

@@ -29,7 +29,7 @@ def follow(job: Ingestion) -> Flow[None]:
     if generation.embedder == job.generation.embedder:
         job.lane = Lane(generation, job.embedder)
     else:
-        job.lane = Lane(generation, job.open(generation.embedder))
+        job.lane = Lane(generation, job.open(generation))
         job.fresh = {}
 
 
@@ -48,7 +48,7 @@ def branches(job: Ingestion) -> Flow[list[Ingestion]]:
 
 def _branch(job: Ingestion, generation: Generation) -> Ingestion | None:
     try:
-        embedder = job.open(generation.embedder)
+        embedder = job.open(generation)
     except UNUSABLE as exc:
         _leave_out(generation, exc)
         return None
