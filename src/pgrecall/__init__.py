@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.answer import Answer, AsyncAnswer, LanguageModel
     from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import AsyncCollection, Collection
+    from pgrecall.compare import Comparison, JudgedQuestion
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
@@ -33,6 +34,8 @@ if typing.TYPE_CHECKING:
         Hit,
         Hits,
         IngestReport,
+        Plan,
+        Run,
     )
     from pgrecall.worker import WorkerOptions
 else:
@@ -41,6 +44,7 @@ else:
         "answer": ("Answer", "AsyncAnswer", "LanguageModel"),
         "chunking": ("ChunkConfig",),
         "collection": ("AsyncCollection", "Collection"),
+        "compare": ("Comparison", "JudgedQuestion"),
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
@@ -48,14 +52,8 @@ else:
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
         "types": (
-            "Chunk",
-            "Citation",
-            "Document",
-            "EnqueueReport",
-            "Failure",
-            "Hit",
-            "Hits",
-            "IngestReport",
+            *("Chunk", "Citation", "Document", "EnqueueReport", "Failure", "Hit", "Hits"),
+            *("IngestReport", "Plan", "Run"),
         ),
         "worker": ("WorkerOptions",),
     }
@@ -87,6 +85,7 @@ __all__ = [
     "ChunkConfig",
     "Citation",
     "Collection",
+    "Comparison",
     "Context",
     "Database",
     "Document",
@@ -96,12 +95,15 @@ __all__ = [
     "Hit",
     "Hits",
     "IngestReport",
+    "JudgedQuestion",
     "LanguageModel",
     "LoadOptions",
     "MaxSim",
     "PgrecallError",
+    "Plan",
     "Recency",
     "Reranker",
+    "Run",
     "TokenEncoder",
     "Verification",
     "WorkerOptions",

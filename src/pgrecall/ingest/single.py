@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pgrecall.errors import GenerationChanged
 from pgrecall.flow import Flow
+from pgrecall.ingest import lanes
 from pgrecall.ingest.job import Ingestion
-from pgrecall.ingest.stages import embed_together, identified
+from pgrecall.ingest.stages import embed_alone, identified
 from pgrecall.store import documents, jobs, queue
 from pgrecall.store.documents import Prepared
 from pgrecall.store.queue import Queued
@@ -15,7 +17,8 @@ def changed(job: Ingestion, queued: Queued) -> Flow[Prepared | None]:
     """The document, to be chunked and embedded; None if it is stored as it is."""
     prepared = identified(job.generation, queued.document)
     entry = (yield from documents.ledger([prepared.key])).get(prepared.key)
-    if entry is None or entry.content_hash != prepared.content_hash:
+    here = entry is not None and job.generation.generation_id in entry.generations
+    if entry is None or entry.content_hash != prepared.content_hash or not here:
         return prepared
     if entry.error is not None:
         yield from documents.forget_failure(prepared.key)
@@ -23,25 +26,23 @@ def changed(job: Ingestion, queued: Queued) -> Flow[Prepared | None]:
     return None
 
 
-def embed(job: Ingestion, prepared: Prepared) -> Flow[None]:
-    """Give each chunk its vector; raises EmbeddingError or InvalidArgument."""
-    refusal = yield from embed_together(job, [prepared])
-    if refusal is not None:
-        raise refusal
-
-
 def write(job: Ingestion, queued: Queued, prepared: Prepared, *, since: float) -> Flow[bool]:
     """Swap the document in, and have its collection settled later.
 
     False if the document has left the queue meanwhile: something newer has happened to it.
     """
-    return (yield from transaction(_write(job, queued, prepared, since)))
+    try:
+        return (yield from transaction(_write(queued, prepared, since)))
+    except GenerationChanged:
+        yield from lanes.follow(job)
+        yield from embed_alone(job, prepared)
+        return (yield from write(job, queued, prepared, since=since))
 
 
-def _write(job: Ingestion, queued: Queued, prepared: Prepared, since: float) -> Flow[bool]:
+def _write(queued: Queued, prepared: Prepared, since: float) -> Flow[bool]:
     if not (yield from queue.remove(queued.job_id)):
         return False
-    yield from documents.write(job.generation, [prepared])
+    yield from documents.write(prepared.generation, [prepared])
     # Last, since it waits for others who do the same. And so that settling knows how much was written.
     yield from jobs.settle_soon(queued.collection_id, since, delay=SETTLE_DELAY)
     yield from fetch("SELECT pg_stat_force_next_flush()")

@@ -97,6 +97,8 @@ generations = Table(
     Column("recall_curve", ARRAY(REAL)),
     Column("recall_chunks", BigInteger),
     _created(),
+    # When it became the one that is searched, last; null while it never was.
+    Column("activated_at", DateTime(timezone=True)),
     CheckConstraint("dimensions BETWEEN 1 AND 4000", name="dimensions"),
     CheckConstraint("storage IN ('halfvec')", name="storage"),
     CheckConstraint("metric IN ('cosine', 'ip', 'l2')", name="metric"),
@@ -160,6 +162,8 @@ documents = Table(
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
     Column("error", Text),
+    # Those that hold the chunks of this version; no other generation holds any of it.
+    Column("generations", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
     _created(),
     _created("updated_at"),
     PrimaryKeyConstraint("tenant_id", "document_id"),
@@ -239,6 +243,33 @@ queue = Table(
     Index(None, "collection_id", "uri"),
 )
 
+# What each ingestion did and cost. Names instead of keys: what was spent outlives the collection.
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("collection", Text, nullable=False),
+    Column("embedder", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'running'")),
+    _created("started_at"),
+    # Moved on while the run lives, and left at its end.
+    _created("seen_at"),
+    *(
+        Column(name, BigInteger, nullable=False, server_default=text("0"))
+        for name in (
+            *("new", "changed", "unchanged", "removed", "failed", "left_out"),
+            *("chunks", "embedded", "tokens"),
+        )
+    ),
+    # US dollars; null where no price is known.
+    Column("cost", Float),
+    Column("error", Text),
+    CheckConstraint(
+        "state IN ('running', 'done', 'stopped', 'failed', 'interrupted')", name="state"
+    ),
+    Index(None, "collection", "run_id"),
+)
+
 __all__ = [
     "SCHEMA",
     "TO_JOBS",
@@ -250,4 +281,5 @@ __all__ = [
     "metadata",
     "queries",
     "queue",
+    "runs",
 ]

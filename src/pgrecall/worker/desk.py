@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterable
 
 from pgrecall import errors
-from pgrecall.embed import open_embedder
+from pgrecall.embed import reopen_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.joined import JoinedEmbedder
 from pgrecall.flow import run_async
 from pgrecall.ingest import single
-from pgrecall.ingest.job import Ingestion
-from pgrecall.ingest.stages import chunk
+from pgrecall.ingest.job import Ingestion, Lane
+from pgrecall.ingest.stages import chunk, embed_alone
 from pgrecall.retrieve import Target
 from pgrecall.settle import settle
-from pgrecall.store import collections, jobs, queue
+from pgrecall.store import collections, generations, jobs, queue
 from pgrecall.store.collections import Generation
 from pgrecall.store.queue import Queued
 from pgrecall.store.session import AsyncSession
@@ -63,7 +63,7 @@ class Desk:
             logger.debug("%s is unchanged", queued.document.uri)
             return
         await asyncio.to_thread(chunk, job, prepared)
-        await run_async(single.embed(job, prepared), self._session)
+        await run_async(embed_alone(job, prepared), self._session)
         written = await run_async(single.write(job, queued, prepared, since=began), self._session)
         logger.info(
             "%s: %s, %d chunks, %.2f s",
@@ -100,18 +100,35 @@ class Desk:
 
     async def _ingestion(self, queued: Queued) -> Ingestion:
         generation = await run_async(collections.active(queued.collection), self._session)
+        for other in await run_async(generations.building(generation.collection_id), self._session):
+            try:
+                await self._open(other)
+            except errors.PgrecallError as exc:
+                logger.debug(
+                    "Generation %d gets it when it is filled: %s", other.generation_id, exc
+                )
         return Ingestion(
-            generation=generation,
-            embedder=await self._open(generation),
+            lane=Lane(generation, await self._open(generation)),
+            open=self._opened,
             tenant_id=queued.document.tenant_id,
         )
+
+    def _opened(self, generation: Generation) -> Embedder:
+        """The embedder of a generation that was met before."""
+        if generation.embedder not in self._embedders:
+            raise errors.EmbeddingError(
+                f"This worker has no embedder {generation.embedder!r} open."
+            )
+        return self._embedders[generation.embedder]
 
     async def _open(self, generation: Generation) -> JoinedEmbedder:
         """The embedder of a collection, shared with the other jobs."""
         async with self._opening:
             if generation.embedder not in self._embedders:
                 try:
-                    opened = await asyncio.to_thread(open_embedder, generation.embedder)
+                    opened = await asyncio.to_thread(
+                        reopen_embedder, generation.embedder, generation.dimensions
+                    )
                 except errors.InvalidArgument as exc:
                     # Another worker may have it, so this is no fault of the document.
                     raise errors.EmbeddingError(
