@@ -18,7 +18,7 @@ import pytest
 
 import pgrecall
 from pgrecall import Collection, Database, Document, errors
-from pgrecall.compare import JudgedQuestion, read_questions
+from pgrecall.evaluate.questions import JudgedQuestion, read_questions
 from tests.embedders import DeadEmbedder, PoisonedEmbedder, TinyEmbedder
 from tests.openai_server import Fault, OpenAIServer
 

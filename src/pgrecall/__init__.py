@@ -18,10 +18,17 @@ if typing.TYPE_CHECKING:
     from pgrecall.answer import Answer, AsyncAnswer, LanguageModel
     from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import AsyncCollection, Collection
-    from pgrecall.compare import Comparison, JudgedQuestion
+    from pgrecall.compare import Comparison
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
+    from pgrecall.evaluate import (
+        Evaluation,
+        JudgedQuestion,
+        ModelReport,
+        ModelResult,
+        read_questions,
+    )
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
@@ -44,10 +51,17 @@ else:
         "answer": ("Answer", "AsyncAnswer", "LanguageModel"),
         "chunking": ("ChunkConfig",),
         "collection": ("AsyncCollection", "Collection"),
-        "compare": ("Comparison", "JudgedQuestion"),
+        "compare": ("Comparison",),
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
+        "evaluate": (
+            "Evaluation",
+            "JudgedQuestion",
+            "ModelReport",
+            "ModelResult",
+            "read_questions",
+        ),
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
@@ -91,6 +105,7 @@ __all__ = [
     "Document",
     "Embedder",
     "EnqueueReport",
+    "Evaluation",
     "Failure",
     "Hit",
     "Hits",
@@ -99,6 +114,8 @@ __all__ = [
     "LanguageModel",
     "LoadOptions",
     "MaxSim",
+    "ModelReport",
+    "ModelResult",
     "PgrecallError",
     "Plan",
     "Recency",
@@ -111,4 +128,5 @@ __all__ = [
     "connect_async",
     "open_embedder",
     "open_reranker",
+    "read_questions",
 ]

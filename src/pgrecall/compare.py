@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from pgrecall.errors import GenerationNotFound, InvalidArgument, MissingExtra, UnreadableSource
+from pgrecall.errors import GenerationNotFound, InvalidArgument
+from pgrecall.evaluate.metrics import jaccard, judged_metrics, uris
+from pgrecall.evaluate.questions import JudgedQuestion
 from pgrecall.flow import Flow
 from pgrecall.retrieve import SearchOptions, Target, follow, search_in
 from pgrecall.store import generations, queries, recall
@@ -23,15 +23,6 @@ from pgrecall.types import Hit, Hits
 SAMPLE = 50
 #: Questions on which the two differ most that a comparison names.
 DIFFERING = 10
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedQuestion:
-    """A question, and how relevant documents are to it, where that is known."""
-
-    text: str
-    #: Uri -> grade: 0 for not relevant, 1 and more for relevant.
-    relevant: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,41 +58,6 @@ class Comparison:
     differing: tuple[tuple[str, float], ...]
 
 
-def read_questions(path: str | Path) -> list[JudgedQuestion]:
-    """Questions from a file: one a line, or JSON lines such as
-    ``{"question": "...", "relevant": ["uri"]}``; ``relevant`` may also map uris to grades.
-
-    Raises UnreadableSource, and InvalidArgument for a line that is neither.
-    """
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UnreadableSource(f"The questions in {path} cannot be read: {exc}.") from exc
-    found = [_question(line, number) for number, line in enumerate(lines, 1) if line.strip()]
-    if not found:
-        raise InvalidArgument(f"{path} holds no question: write one a line.")
-    return found
-
-
-def _question(line: str, number: int) -> JudgedQuestion:
-    if not line.lstrip().startswith("{"):
-        return JudgedQuestion(line.strip())
-    try:
-        values = json.loads(line)
-        relevant = values.get("relevant") or {}
-        if isinstance(relevant, list):
-            relevant = dict.fromkeys(relevant, 1)
-        grades = {str(uri): int(grade) for uri, grade in relevant.items()}
-        text = values["question"]
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise InvalidArgument(
-            f'Line {number} of the questions is no {{"question": "...", "relevant": ["uri"]}}: {exc!r}.'
-        ) from exc
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidArgument(f"The question of line {number} is empty.")
-    return JudgedQuestion(text, grades)
-
-
 def compare(
     target: Target,
     questions: Sequence[str | JudgedQuestion] | None,
@@ -126,7 +82,7 @@ def compare(
     second = yield from _ask(target, candidate, asked, options)
     k = int(options.get("k", 10))
     shared = [_overlap(a, b) for a, b in zip(first.hits, second.hits, strict=True)]
-    pairs = [(_uris(a), _uris(b)) for a, b in zip(first.hits, second.hits, strict=True)]
+    pairs = [(uris(a), uris(b)) for a, b in zip(first.hits, second.hits, strict=True)]
     order = sorted(range(len(asked)), key=lambda n: shared[n])
     return Comparison(
         questions=len(asked),
@@ -135,7 +91,7 @@ def compare(
         active=_side(active, asked, first, k),
         candidate=_side(candidate, asked, second, k),
         overlap=float(np.mean(shared)),
-        documents_overlap=float(np.mean([_jaccard(a, b) for a, b in pairs])),
+        documents_overlap=float(np.mean([jaccard(a, b) for a, b in pairs])),
         same_first=float(np.mean([a[:1] == b[:1] for a, b in pairs])),
         differing=tuple((asked[n].text, shared[n]) for n in order[:DIFFERING] if shared[n] < 1),
     )
@@ -182,18 +138,8 @@ def _side(
         chunking=generation.chunking,
         p50_ms=median(answers.milliseconds),
         p95_ms=float(np.quantile(answers.milliseconds, 0.95)),
-        metrics=_metrics(asked, answers.hits, k),
+        metrics=judged_metrics(asked, answers.hits, k),
     )
-
-
-def _uris(hits: Sequence[Hit]) -> list[str]:
-    """The documents of the hits, best first."""
-    return list(dict.fromkeys(hit.uri for hit in hits))
-
-
-def _jaccard(first: Sequence[str], second: Sequence[str]) -> float:
-    union = {*first, *second}
-    return len({*first} & {*second}) / len(union) if union else 1.0
 
 
 def _overlap(first: Sequence[Hit], second: Sequence[Hit]) -> float:
@@ -210,25 +156,3 @@ def _met(hit: Hit, others: Sequence[Hit]) -> bool:
         and other.start < hit.end
         for other in others
     )
-
-
-def _metrics(
-    asked: Sequence[JudgedQuestion], hits: Sequence[Sequence[Hit]], k: int
-) -> dict[str, float]:
-    """Metrics over the questions that have judgements, as trec_eval computes them."""
-    judged = [(n, question) for n, question in enumerate(asked) if question.relevant]
-    if not judged:
-        return {}
-    try:
-        import ir_measures
-        from ir_measures import RR, R, nDCG
-    except ModuleNotFoundError as exc:
-        raise MissingExtra("Computing metrics from judgements:", "eval") from exc
-    qrels = {str(n): dict(question.relevant) for n, question in judged}
-    # A document stands where its best chunk does.
-    run = {
-        str(n): {uri: float(-rank) for rank, uri in enumerate(_uris(hits[n]))} for n, _ in judged
-    }
-    measures = [nDCG @ k, R @ k, RR @ k]
-    found = ir_measures.calc_aggregate(measures, qrels, run)
-    return {str(measure): float(found[measure]) for measure in measures}

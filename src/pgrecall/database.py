@@ -17,7 +17,9 @@ from pgrecall.collection import AsyncCollection, Collection
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.offline import offline
+from pgrecall.evaluate import Evaluation, ModelReport, evaluate
 from pgrecall.flow import Flow, run, run_async
+from pgrecall.load.discover import StrPath
 from pgrecall.reindex import new_generation
 from pgrecall.retrieve import Target
 from pgrecall.store import collections, jobs, migrate, runs, wordsearch
@@ -26,7 +28,7 @@ from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.embedded import EmbeddedServer
 from pgrecall.store.jobs import FailedJob, QueueStatus
 from pgrecall.store.session import AsyncSession, Row, Session, check, check_async, prepare
-from pgrecall.types import Run
+from pgrecall.types import Document, Run
 
 if TYPE_CHECKING:
     from pgrecall.worker import WorkerOptions
@@ -258,6 +260,21 @@ class Database:
         """Remove a collection with all its documents; raises CollectionNotFound."""
         run(collections.drop(name), self._session)
 
+    def evaluate_models(
+        self,
+        evaluation: Evaluation,
+        *,
+        collection: str | None = None,
+        sources: Iterable[StrPath | Document] = (),
+    ) -> ModelReport:
+        """Compare embedders on a sample of a collection's documents, or of ``sources``.
+
+        Each embeds the sample into a throw-away collection; none is left. One that fails is in the report
+        with its error. Raises CollectionNotFound, InvalidArgument if there is no document, MissingExtra.
+        """
+        flow = evaluate(evaluation, collection=collection, sources=sources)
+        return run(flow, self._session)
+
     def queue_status(self) -> QueueStatus:
         """How many documents wait for workers, are in hand, or have failed."""
         return run(jobs.status(), self._session)
@@ -353,6 +370,17 @@ class AsyncDatabase:
     async def drop_collection(self, name: str) -> None:
         """As ``Database.drop_collection``."""
         await run_async(collections.drop(name), self._session)
+
+    async def evaluate_models(
+        self,
+        evaluation: Evaluation,
+        *,
+        collection: str | None = None,
+        sources: Iterable[StrPath | Document] = (),
+    ) -> ModelReport:
+        """As ``Database.evaluate_models``."""
+        flow = evaluate(evaluation, collection=collection, sources=sources)
+        return await run_async(flow, self._session)
 
     async def queue_status(self) -> QueueStatus:
         """As ``Database.queue_status``."""

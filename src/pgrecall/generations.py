@@ -8,8 +8,9 @@ from typing import Unpack
 
 from pgrecall import compare, reindex, reindex_plan, switching
 from pgrecall.chunking import ChunkConfig
-from pgrecall.compare import Comparison, JudgedQuestion
+from pgrecall.compare import Comparison
 from pgrecall.embed.base import Embedder
+from pgrecall.evaluate import JudgedQuestion
 from pgrecall.flow import run, run_async
 from pgrecall.reindex import Progress, ReindexReport
 from pgrecall.reindex_plan import ReindexPlan

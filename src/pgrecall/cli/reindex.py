@@ -226,7 +226,7 @@ def _compare(
     *,
     as_json_: bool,
 ) -> None:
-    from pgrecall.compare import read_questions
+    from pgrecall.evaluate.questions import read_questions
 
     questions = None if queries is None else read_questions(queries)
     found = docs.compare(questions, generation=generation, **options)
