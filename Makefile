@@ -32,7 +32,7 @@ test: $(VENV)/installed-dev
 # These tests are part of `make test` as well, once this has installed what they need; until then it lists
 # them as skipped.
 test-models: $(VENV)/installed-models
-	$(BIN)/python -m pytest -n 0 tests/unit/test_embed_transformers.py tests/unit/test_rerank_transformers.py $(ARGS)
+	$(BIN)/python -m pytest -n 0 tests/unit/test_embed_transformers.py tests/unit/test_embed_clip.py tests/unit/test_rerank_transformers.py $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check

@@ -137,6 +137,7 @@ def create_tables() -> None:
         sa.Column("pages", ARRAY(sa.Integer), nullable=False),
         sa.Column("metadata", JSONB, nullable=False),
         sa.Column("notes", ARRAY(sa.Text), nullable=False),
+        sa.Column("media", sa.LargeBinary),
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("error", sa.Text),

@@ -40,6 +40,7 @@ if typing.TYPE_CHECKING:
         Failure,
         Hit,
         Hits,
+        Image,
         IngestReport,
         Plan,
         Run,
@@ -67,7 +68,7 @@ else:
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
         "types": (
             *("Chunk", "Citation", "Document", "EnqueueReport", "Failure", "Hit", "Hits"),
-            *("IngestReport", "Plan", "Run"),
+            *("Image", "IngestReport", "Plan", "Run"),
         ),
         "worker": ("WorkerOptions",),
     }
@@ -109,6 +110,7 @@ __all__ = [
     "Failure",
     "Hit",
     "Hits",
+    "Image",
     "IngestReport",
     "JudgedQuestion",
     "LanguageModel",

@@ -6,12 +6,14 @@ Both classes only choose how to wait; what they do is in ``ingest``, ``retrieve`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from os import PathLike
 from typing import Any, TypedDict, Unpack, cast
 
 from pgrecall import errors, retrieve
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
+from pgrecall.embed import takes_images
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.generations import AsyncGenerations, Generations
 from pgrecall.ingest import (
@@ -111,6 +113,14 @@ class _Described:
     def defaults(self) -> Mapping[str, Any]:
         """What was chosen for it, as it was when this object was made or last configured."""
         return self._target.generation.defaults
+
+    def _loading(self, options: LoadOptions | None, *, dry: bool = False) -> LoadOptions:
+        """How to read the sources: with images, if the embedder takes them."""
+        options = options or LoadOptions()
+        if options.images is not None:
+            return options
+        embedder = self._target.offline if dry else self._target.embedder
+        return replace(options, images=takes_images(embedder))
 
     def _job(self, options: LoadOptions, running: Running, *, dry: bool = False) -> Ingestion:
         target = self._target
@@ -217,7 +227,7 @@ class Collection(_Described, Generations):
         Raises InvalidArgument for a ``max_cost`` where no price is known, EmbeddingError if the embedder
         fails time and again, DatabaseUnavailable if the server goes away; run it again to go on.
         """
-        chosen = options or LoadOptions()
+        chosen = self._loading(options)
         return ingest(self._session, self._job(chosen, running), _listed(sources), chosen)
 
     def plan(
@@ -231,7 +241,7 @@ class Collection(_Described, Generations):
 
         Reads the sources and the database, writes nothing, asks no provider and needs no API key.
         """
-        chosen = options or LoadOptions()
+        chosen = self._loading(options, dry=True)
         job = self._job(chosen, running, dry=True)
         return plan(self._session, job, _listed(sources), chosen)
 
@@ -358,7 +368,7 @@ class AsyncCollection(_Described, AsyncGenerations):
         **running: Unpack[Running],
     ) -> IngestReport:
         """As ``Collection.ingest``."""
-        chosen = options or LoadOptions()
+        chosen = self._loading(options)
         job = self._job(chosen, running)
         return await ingest_async(self._session, job, _listed(sources), chosen)
 
@@ -378,7 +388,7 @@ class AsyncCollection(_Described, AsyncGenerations):
         **running: Unpack[Running],
     ) -> Plan:
         """As ``Collection.plan``."""
-        chosen = options or LoadOptions()
+        chosen = self._loading(options, dry=True)
         job = self._job(chosen, running, dry=True)
         return await plan_async(self._session, job, _listed(sources), chosen)
 

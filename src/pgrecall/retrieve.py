@@ -19,7 +19,7 @@ from pgrecall.context import Context, Passage, Span, pack, spans
 from pgrecall.embed import open_embedder, reopen_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.offline import Offline, offline
-from pgrecall.embed.steps import embed_queries
+from pgrecall.embed.steps import embed_images, embed_queries
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker, open_reranker
 from pgrecall.rerank.steps import opened
@@ -27,12 +27,12 @@ from pgrecall.store import collections, documents, passages, queries
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.tokens import open_tokenizer
-from pgrecall.types import Document, FloatArray, Hit, Hits, Mode, Order, Stage, Where
+from pgrecall.types import Document, FloatArray, Hit, Hits, Image, Mode, Order, Stage, Where
 
 T = TypeVar("T")
 
-#: A question in words, or its embedding if the caller has one.
-Question: TypeAlias = "str | FloatArray"
+#: A question in words, a picture, or an embedding if the caller has one.
+Question: TypeAlias = "str | FloatArray | Image"
 #: One question, or several whose hits become one list.
 Questions: TypeAlias = "Question | Sequence[Question]"
 
@@ -178,7 +178,7 @@ def _observed(target: Target, options: SearchOptions) -> telemetry.Span:
 
 def listed(question: Questions) -> list[Question]:
     """The questions; a list of numbers is one embedding. Raises InvalidArgument if there is none."""
-    if isinstance(question, str):
+    if isinstance(question, str | Image):
         return [question]
     if not isinstance(question, Sequence | np.ndarray) or isinstance(question, bytes):
         raise errors.InvalidArgument(f"{_QUESTION}, not of type {type(question).__name__}.")
@@ -204,6 +204,9 @@ def search_in(
 
     The target's own may be another one at any moment, if another thread follows the collection there.
     """
+    if any(isinstance(question, Image) for question in asked):
+        asked = yield from _seen(target.embedder_of(generation), asked)
+        options = {"mode": "vector", **options}
     if len(asked) == 1 and options.keys() <= _PLAIN:
         (query,) = yield from _queries(target, generation, asked, dict(options))
         return (yield from _asked(generation, query))
@@ -227,6 +230,16 @@ def search_in(
     hits = yield from refine(generation, found, wanted, words)
     hits.explanation = tuple(stages)
     return hits
+
+
+def _seen(embedder: Embedder, asked: Sequence[Question]) -> Flow[list[Question]]:
+    """The questions, pictures among them as embeddings."""
+    try:
+        images = [question.read() for question in asked if isinstance(question, Image)]
+    except OSError as exc:
+        raise errors.UnreadableSource(f"The image cannot be read: {exc}.") from exc
+    vectors = iter((yield from embed_images(embedder, images)))
+    return [next(vectors) if isinstance(question, Image) else question for question in asked]
 
 
 def _asked(generation: Generation, query: store.Query) -> Flow[Hits]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -52,6 +54,21 @@ class Document:
     pages: tuple[int, ...] = ()
     #: What loading had to change, for the report, e.g. "removed 2 NUL characters".
     notes: tuple[str, ...] = ()
+    #: A picture (PNG, JPEG, WebP or GIF): embedded instead of the text, which says what it shows. It is
+    #: stored as it is, so give a small one; loading an image file makes a thumbnail.
+    media: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture to search with."""
+
+    #: Path of a file, or its content.
+    source: str | PathLike[str] | bytes
+
+    def read(self) -> bytes:
+        """The content; raises OSError."""
+        return self.source if isinstance(self.source, bytes) else Path(self.source).read_bytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +117,11 @@ class Hit:
     text_rank: int | None = None
     #: What the reranker gave, on its own scale; None where none ran.
     rerank_score: float | None = None
+
+    @property
+    def image(self) -> str | None:
+        """Where the picture is, if the hit is one."""
+        return self.uri if "image" in self.metadata else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,3 +64,31 @@ def test_a_collection_that_is_too_small_to_measure(cli: Any, tmp_path: Path) -> 
     refused = cli("eval", "recall")
     assert refused.returncode == 1
     assert "its recall is 1" in refused.stderr
+
+
+def test_models_side_by_side(cli: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("amber", "basalt", "cedar"):
+        (folder / f"{name}.txt").write_text(f"All that is known of {name} stands here.")
+    questions = tmp_path / "q.jsonl"
+    relevant = [str(folder / "amber.txt")]
+    questions.write_text(json.dumps({"query": "what is known of amber", "relevant": relevant}))
+    plot = tmp_path / "models.svg"
+    options = ["--queries", questions, "--plot", plot]
+    shown = cli("eval", "models", "--embedders", "static", folder, *options)
+    assert shown.returncode == 0, shown.stderr
+    assert "nDCG@10" in shown.stdout
+    assert "static" in shown.stdout
+    assert "3 documents; measured with 1 judged questions." in shown.stderr
+    assert plot.read_text().startswith("<svg")
+
+    assert cli("ingest", folder, "-q").returncode == 0
+    mixed = cli("eval", "models", "--embedders", "static, none", "--json")
+    assert mixed.returncode == 1
+    static, failed = json.loads(mixed.stdout)["models"]
+    assert static["metrics"]["R@10"] == 1.0
+    assert "There is no embedder 'none'" in failed["error"]
+    assert "pgrecall-eval" not in cli("collections").stdout
+    refused = cli("eval", "models", "--embedders", "static", "--plot", tmp_path / "a.png")
+    assert refused.returncode == 2

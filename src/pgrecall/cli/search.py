@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ from pgrecall.cli.options import (
     parsed,
 )
 from pgrecall.cli.output import as_json, err, print_hit, print_json, remark, write
-from pgrecall.types import Hit, Order, Stage
+from pgrecall.types import Hit, Image, Order, Stage
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    question: Question,
+    question: Annotated[
+        str | None, typer.Argument(help="What you want to know.", show_default=False)
+    ] = None,
     collection: Collection = "default",
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
     *,
@@ -45,18 +47,29 @@ def search(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say how the search ran.")] = False,
     also: Also = None,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", show_default=False, help="Find what is like this picture."),
+    ] = None,
     as_json_: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Find the passages that answer a question best."""
+    """Find the passages, or pictures, that answer a question best."""
+    questions: list[Any] = [*filter(None, [question]), *(also or [])]
+    options = asked.options()
+    if image is not None:
+        questions.append(Image(image))
+        options["mode"] = "vector"
+    if not questions:
+        raise typer.BadParameter("Ask something: a question, or --image FILE.")
     with open_database(url) as db:
         hits = db.collection(collection).search(
-            [question, *(also or [])],
+            questions,
             k=k,
             exact=exact,
             recall=recall,
             explain=explain,
-            **asked.options(),
+            **options,
         )
     _print(hits, as_json_)
     for note in [*hits.notes, *map(_explained, hits.explanation)]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgrecall.embed.base import AsyncEmbedder, Embedder, can_await
+from pgrecall.embed.base import AsyncEmbedder, Embedder, can_await, takes_images
 from pgrecall.embed.function import FunctionEmbedder
 from pgrecall.embed.models import KnownModel, known_model
 from pgrecall.embed.registry import open_embedder, reopen_embedder
@@ -16,4 +16,5 @@ __all__ = [
     "known_model",
     "open_embedder",
     "reopen_embedder",
+    "takes_images",
 ]

@@ -24,6 +24,8 @@ class Embedder(Protocol):
     Its name stands for its vectors, which are reused by it: two embedders of one name and length give
     one text the same vector. What changes vectors belongs in the name.
     One whose model follows instructions takes ``instruction=`` in its methods for questions.
+    One whose model sees, too, has ``embed_images(images)``: files as bytes (PNG, JPEG, WebP, GIF) to vectors
+    of the same space, shape (len(images), dimensions); and ``takes_images``, false if its model does not.
     One that does not know the length of its vectors without asking may have
     ``recall_dimensions(dimensions)``: it is told what a collection has kept.
     """
@@ -68,3 +70,8 @@ def can_await(embedder: Embedder) -> TypeGuard[AsyncEmbedder]:
     ``isinstance`` would read every property in Python 3.11, and ``dimensions`` may ask a server.
     """
     return hasattr(embedder, "embed_documents_async") and hasattr(embedder, "embed_query_async")
+
+
+def takes_images(embedder: object) -> bool:
+    """Whether it has ``embed_images``, and a model that sees."""
+    return hasattr(embedder, "embed_images") and bool(getattr(embedder, "takes_images", True))

@@ -231,6 +231,20 @@ def _others() -> Iterator[KnownModel]:
         )
 
 
+def _pictures() -> Iterator[KnownModel]:
+    home = "sentence-transformers/"
+    for name, dimensions in (("B-32", 512), ("B-16", 512), ("L-14", 768)):
+        yield _open(f"{home}clip-ViT-{name}", dimensions, 77)
+    # For texts alone, in more than 50 languages: its vectors lie where those of clip-ViT-B-32 do.
+    yield _open(home + "clip-ViT-B-32-multilingual-v1", 512, 128)
+
+
+def _code() -> Iterator[KnownModel]:
+    yield _open("jinaai/jina-embeddings-v2-base-code", 768, 8192)
+    prompt = "Represent this query for searching relevant code: "
+    yield _open("nomic-ai/CodeRankEmbed", 768, 8192, query_prompt=prompt)
+
+
 def _table() -> Iterator[tuple[str, KnownModel]]:
     static = KnownModel(
         name="static",
@@ -248,6 +262,8 @@ def _table() -> Iterator[tuple[str, KnownModel]]:
         _bge(),
         _e5(),
         _others(),
+        _pictures(),
+        _code(),
     ):
         for model in models:
             yield model.name.lower(), model

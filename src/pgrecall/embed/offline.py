@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pgrecall.embed.base import Embedder
+from pgrecall.embed.base import Embedder, takes_images
 from pgrecall.embed.registry import open_embedder
 from pgrecall.errors import CredentialsMissing, EmbeddingError
 from pgrecall.tokens import Tokenizer
@@ -36,6 +36,15 @@ class Offline:
     def tokenizer(self) -> Tokenizer:
         """The embedder's."""
         return self._embedder.tokenizer
+
+    @property
+    def takes_images(self) -> bool:
+        """The embedder's."""
+        return takes_images(self._embedder)
+
+    def embed_images(self, images: Sequence[bytes]) -> FloatArray:
+        """Raises EmbeddingError."""
+        raise EmbeddingError("A plan asks no provider.")
 
     def embed_documents(self, texts: Sequence[str]) -> FloatArray:
         """Raises EmbeddingError."""

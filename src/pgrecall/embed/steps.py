@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from pgrecall import telemetry
-from pgrecall.embed.base import Embedder, can_await
+from pgrecall.embed.base import Embedder, can_await, takes_images
 from pgrecall.embed.gather import in_tasks
-from pgrecall.errors import EmbeddingError, InvalidArgument
+from pgrecall.errors import EmbeddingError, InvalidArgument, UnreadableSource
 from pgrecall.flow import Flow
 from pgrecall.types import FloatArray
 
@@ -82,6 +82,26 @@ class EmbedDocuments:
         if can_await(self.embedder):
             return await self.embedder.embed_documents_async(self.texts)
         return await asyncio.to_thread(self.embedder.embed_documents, self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedImages:
+    """Embed pictures."""
+
+    embedder: Any
+    images: Sequence[bytes]
+
+    def perform(self, session: object) -> FloatArray:
+        """Blocking."""
+        vectors: FloatArray = self.embedder.embed_images(self.images)
+        return vectors
+
+    async def perform_async(self, session: object) -> FloatArray:
+        """Awaiting; an embedder that can only block gets a thread."""
+        if hasattr(self.embedder, "embed_images_async"):
+            vectors: FloatArray = await self.embedder.embed_images_async(self.images)
+            return vectors
+        return await asyncio.to_thread(self.perform, session)
 
 
 def _observed(embedder: Embedder, texts: int) -> telemetry.Span:
@@ -160,5 +180,32 @@ def embed_documents(
         raise EmbeddingError(
             f"{embedder.name} answered with the shape {vectors.shape} where {shape} was asked for; "
             "embed_documents returns one row for each text."
+        )
+    return vectors
+
+
+def embed_images(embedder: Embedder, images: Sequence[bytes]) -> Flow[FloatArray]:
+    """The embeddings of pictures, PNG, JPEG, WebP or GIF: shape (len(images), dimensions).
+
+    Raises InvalidArgument if the embedder takes only texts, or a picture cannot be read.
+    """
+    shape = len(images), embedder.dimensions
+    if not images:
+        return np.empty(shape, dtype=np.float32)
+    if not takes_images(embedder):
+        raise InvalidArgument(
+            f"{embedder.name} takes texts and no images: choose an embedder for both, such as "
+            "sentence-transformers:clip-ViT-B-32."
+        )
+    with _observed(embedder, len(images)):
+        try:
+            answer = yield EmbedImages(embedder, images)
+        except UnreadableSource as exc:
+            raise InvalidArgument(str(exc)) from exc
+    vectors: FloatArray = np.asarray(answer, dtype=np.float32)
+    if vectors.shape != shape:
+        raise EmbeddingError(
+            f"{embedder.name} answered with the shape {vectors.shape} where {shape} was asked for; "
+            "embed_images returns one row for each picture."
         )
     return vectors

@@ -17,6 +17,7 @@ from pgrecall.embed.checks import check_lengths, checked_query, checked_texts, n
 from pgrecall.embed.models import KnownModel, known_model
 from pgrecall.embed.options import Prompts, identity, parsed, prompts, written
 from pgrecall.errors import EmbeddingError, InvalidArgument
+from pgrecall.pictures import opened
 from pgrecall.tokens import Tokenizer
 from pgrecall.tokens.huggingface import adapted
 from pgrecall.types import FloatArray
@@ -108,6 +109,18 @@ class TransformerEmbedder:
         self._check_lengths(given, first=0)
         return self._encoded(given, progress=self._options.progress)
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether its model sees, as CLIP does."""
+        return "image" in self._encoder.modalities
+
+    def embed_images(self, images: Sequence[bytes]) -> FloatArray:
+        """Embed pictures (PNG, JPEG, WebP, GIF): shape (len(images), dimensions).
+
+        Raises UnreadableSource for what is no such picture, MissingExtra.
+        """
+        return self._encoded([opened(image) for image in images], progress=self._options.progress)
+
     def embed_query(self, text: str, *, instruction: str | None = None) -> FloatArray:
         """Embed one question: shape (dimensions,)."""
         vector: FloatArray = self.embed_queries([text], instruction=instruction)[0]
@@ -140,7 +153,7 @@ class TransformerEmbedder:
         check_lengths(counts, self._limit, first=first)
 
     def _encoded(
-        self, texts: list[str], *, first: int | None = 0, progress: bool = False
+        self, texts: list[Any], *, first: int | None = 0, progress: bool = False
     ) -> FloatArray:
         if not texts:
             return np.empty((0, self.dimensions), np.float32)

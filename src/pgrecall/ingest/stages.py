@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pgrecall import errors, telemetry
 from pgrecall.chunking import split
-from pgrecall.embed.steps import embed_documents
+from pgrecall.embed.steps import embed_documents, embed_images
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
@@ -18,7 +18,7 @@ from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import transaction
 from pgrecall.store.vectors import encode_all
-from pgrecall.types import Document, Failure
+from pgrecall.types import Chunk, Document, Failure
 
 #: Why a document is left out whose uri was already met; which of the two is meant, nobody knows.
 TWICE = "An earlier document of this run has the same uri; give each its own (rows: id_field)."
@@ -106,6 +106,12 @@ def chunk(job: Ingestion, prepared: Prepared) -> None:
 def _cut(lane: Lane, prepared: Prepared) -> None:
     document = prepared.document
     prepared.generation = lane.generation
+    if document.media is not None:
+        # Embedded as a picture: its text is for those who search by words.
+        end = len(document.text)
+        prepared.chunks = [Chunk(ordinal=0, start=0, end=end, content=document.text)]
+        prepared.hashes = [documents.media_hash(document.media)]
+        return
     prepared.chunks = split(
         document.text,
         lane.chunking,
@@ -227,11 +233,16 @@ def _embed(
 
     The budget has granted them.
     """
+    images = {
+        item.hashes[0]: item.document.media
+        for item in group
+        if item.document.media is not None and item.hashes[0] not in vectors
+    }
     missing = {
         key: piece
         for item in group
         for key, piece in zip(item.hashes, item.chunks, strict=True)
-        if key not in vectors
+        if key not in vectors and key not in images
     }
     tokens = sum(piece.tokens for piece in missing.values())
     try:
@@ -239,6 +250,8 @@ def _embed(
             lane.embedder, [piece.embedded_text for piece in missing.values()], tokens=tokens
         )
         made = dict(zip(missing, encode_all(fresh), strict=True))
+        seen = yield from embed_images(lane.embedder, [*images.values()])
+        made |= zip(images, encode_all(seen), strict=True)
     except errors.CredentialsMissing:
         raise
     except errors.EmbeddingError as exc:
@@ -250,7 +263,7 @@ def _embed(
     job.fresh.update(made)
     for item in group:
         item.vectors = [vectors[key] for key in item.hashes]
-    job.paid(len(missing), tokens)
+    job.paid(len(made), tokens)
     return None
 
 

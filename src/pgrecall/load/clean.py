@@ -46,6 +46,8 @@ def clean_document(document: Document) -> Document:
         raise InvalidArgument("The document has no uri; give it a name that stays the same.")
     title = one_line(cleaner.text(document.title)) if document.title else None
     metadata = cleaner.metadata(document.metadata)
+    if document.media is not None:
+        metadata = {"image": document.mime_type, **metadata}
     return replace(
         document,
         uri=uri,

@@ -94,13 +94,13 @@ def _file(path: str, mode: int) -> Source | Failure:
 
 def _folder(path: str, options: LoadOptions) -> Iterator[Source | Failure]:
     for found in Walk(options=options).files(os.path.abspath(path)):
-        yield from _found(found)
+        yield from _found(found, options)
 
 
-def _found(found: str | Failure) -> Iterator[Source | Failure]:
+def _found(found: str | Failure, options: LoadOptions) -> Iterator[Source | Failure]:
     if isinstance(found, Failure):
         yield found
-    elif is_known(found) or suffix_of(found) not in BINARY_SUFFIXES:
+    elif is_known(found, options) or suffix_of(found) not in BINARY_SUFFIXES:
         yield Source(uri=path_uri(found), path=found, named=False)
 
 
@@ -120,7 +120,7 @@ def _glob(pattern: str, options: LoadOptions) -> Iterator[Source | Failure]:
         for found in Walk(options=options, enter=enter).files(root):
             path = found.uri if isinstance(found, Failure) else found
             if spec.match_file(path[start:].replace(os.sep, "/")):
-                yield from _found(found)
+                yield from _found(found, options)
 
     if not os.path.isdir(root):
         yield Failure(uri=_safe_uri(pattern), reason=f"There is no folder {root}.")

@@ -11,6 +11,7 @@ from pgrecall.load import (
     code,
     epub,
     html,
+    image,
     mail,
     markdown,
     notebook,
@@ -33,11 +34,16 @@ Loader = Callable[[OpenFile], Iterator[Document | Failure]]
 #: Later modules win: .json is code unless it is an array of objects, which tabular finds out.
 _LOADERS: dict[str, tuple[Loader, str]] = {
     suffix: (module.load, mime_type)
-    for module in (text, code, markdown, html, pdf, notebook, office, epub, odt, rtf, mail, tabular)
+    for module in (
+        *(text, code, markdown, html, pdf, notebook, office, epub, odt, rtf, mail, tabular),
+        image,
+    )
     for suffix, mime_type in module.SUFFIXES.items()
 }
 #: Formats that are read in a process of their own, where they can be.
-_HEAVY = frozenset(module.load for module in (html, pdf, notebook, office, epub, odt, rtf, mail))
+_HEAVY = frozenset(
+    module.load for module in (html, pdf, notebook, office, epub, odt, rtf, mail, image)
+)
 #: Longer JSON may be parsed into more objects than memory holds.
 #: Messages attached to messages attached to messages ...
 _MAX_DEPTH = 8
@@ -98,13 +104,14 @@ def is_heavy(name: str, head: bytes, size: int) -> bool:
         return True
     start = head[:64].lstrip()
     return start.startswith((b"%PDF-", b"{\\rtf")) or bool(
-        head.startswith(_ARCHIVES) or _HTML_START.match(head[:2048])
+        image.kind(head) or head.startswith(_ARCHIVES) or _HTML_START.match(head[:2048])
     )
 
 
-def is_known(name: str) -> bool:
-    """True if the suffix of the file name says what the format is."""
-    return suffix_of(name) in _LOADERS
+def is_known(name: str, options: LoadOptions) -> bool:
+    """True if the suffix of the file name says what the format is, and it is to be read."""
+    suffix = suffix_of(name)
+    return suffix in _LOADERS and (suffix not in image.SUFFIXES or bool(options.images))
 
 
 def _documents(file: OpenFile, source: Source) -> Iterator[Document | Failure]:
@@ -132,6 +139,13 @@ def _loader(file: OpenFile, source: Source) -> Loader | None:
         return _as(file, ".pdf")
     if file.head.startswith(b"{\\rtf"):
         return _as(file, ".rtf")
+    if (suffix := image.kind(file.head)) or file.suffix in image.SUFFIXES:
+        if file.options.images:
+            return _as(file, suffix or file.suffix)
+        if not source.named:
+            return None
+        if suffix:
+            raise UnreadableSource(image.REFUSED)
     if file.head.startswith(b"PK\x03\x04"):
         for mimetype, suffix in _PACKAGES.items():
             if file.head.startswith(mimetype, _MIMETYPE):

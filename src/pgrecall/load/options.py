@@ -41,6 +41,8 @@ class LoadOptions:
     max_bytes: int = 256 * 2**20
     #: Recognise the text of scanned PDFs, in these languages of tesseract, such as "eng" or "eng+deu".
     ocr: str | None = None
+    #: Take images. None: if the embedder of the collection does.
+    images: bool | None = None
     #: Processor time in seconds that reading one PDF, Office document, page, e-mail, book or archive
     #: may take. These are read in processes of their own.
     parse_seconds: float = 120

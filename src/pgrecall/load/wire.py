@@ -6,6 +6,7 @@ JSON and not pickle: what a parser says has passed through a file that may be ho
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -57,6 +58,8 @@ def job_from_frames(job: bytes, data: bytes) -> tuple[Source, LoadOptions]:
 def item_to_bytes(item: Document | Failure) -> bytes:
     """A clean document, or a failure."""
     values = {field.name: getattr(item, field.name) for field in fields(item)}
+    if isinstance(item, Document) and item.media is not None:
+        values["media"] = b64encode(item.media).decode("ascii")
     return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
@@ -66,4 +69,6 @@ def item_from_bytes(body: bytes) -> Document | Failure:
     if "reason" in values:
         return Failure(**values)
     values["pages"], values["notes"] = tuple(values["pages"]), tuple(values["notes"])
+    if values["media"] is not None:
+        values["media"] = b64decode(values["media"])
     return Document(**values)

@@ -66,12 +66,20 @@ def document_hash(document: Document, markup: Markup) -> bytes:
     """SHA-256 over all of a document that reaches the database."""
     fields = [document.uri, document.title, document.mime_type, markup, document.language]
     rest = json.dumps([*fields, document.pages, document.metadata], sort_keys=True)
-    return hashlib.sha256(f"{rest}\n{document.text}".encode("utf-8", "replace")).digest()
+    digest = hashlib.sha256(f"{rest}\n{document.text}".encode("utf-8", "replace"))
+    if document.media is not None:
+        digest.update(b"\0" + document.media)
+    return digest.digest()
 
 
 def chunk_hash(chunk: Chunk) -> bytes:
     """The first 16 bytes of SHA-256 over what is embedded: equal text, equal vector."""
     return hashlib.sha256(chunk.embedded_text.encode("utf-8", "replace")).digest()[:16]
+
+
+def media_hash(media: bytes) -> bytes:
+    """The same of a picture; never that of a text, which has no NUL."""
+    return hashlib.sha256(b"\0" + media).digest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,20 +192,20 @@ def know_languages(generations: Sequence[int], batch: Sequence[Prepared]) -> Flo
 UPSERT = """
     INSERT INTO pgrecall.documents AS d
            (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
-            content_hash, text, pages, metadata, notes, generations, version, status)
+            content_hash, text, pages, metadata, notes, media, generations, version, status)
     SELECT tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
            content_hash, text, pages::integer[], metadata,
-           ARRAY(SELECT jsonb_array_elements_text(notes)), generations::integer[], 1, 'ready'
+           ARRAY(SELECT jsonb_array_elements_text(notes)), media, generations::integer[], 1, 'ready'
       FROM unnest(%b::text[], %b::uuid[], %b::integer[], %b::text[], %b::text[], %b::text[],
                   %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::jsonb[],
-                  %b::jsonb[], %b::text[])
+                  %b::jsonb[], %b::bytea[], %b::text[])
            AS n (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
-                 content_hash, text, pages, metadata, notes, generations)
+                 content_hash, text, pages, metadata, notes, media, generations)
     ON CONFLICT (tenant_id, document_id) DO UPDATE
        SET uri = excluded.uri, title = excluded.title, mime_type = excluded.mime_type,
            markup = excluded.markup, language = excluded.language,
            content_hash = excluded.content_hash, text = excluded.text, pages = excluded.pages,
-           metadata = excluded.metadata, notes = excluded.notes,
+           metadata = excluded.metadata, notes = excluded.notes, media = excluded.media,
            generations = excluded.generations, version = d.version + 1,
            status = 'ready', error = NULL, updated_at = excluded.updated_at
     RETURNING tenant_id, document_id, version
@@ -236,6 +244,7 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
         ["{" + ",".join(map(str, d.pages)) + "}" for d in documents],
         [Jsonb(dict(d.metadata)) for d in documents],
         [Jsonb(list(d.notes)) for d in documents],
+        [d.media for d in documents],
         [_array([p.generation, *(other.generation for other in p.others)]) for p in batch],
     ]
 

@@ -36,6 +36,10 @@ def enqueue(generation: Generation, documents: Sequence[Document]) -> Flow[None]
     for document in documents:
         if not document.uri:
             raise InvalidArgument("A document has a uri; this one's is empty.")
+        if document.media is not None:
+            raise InvalidArgument(
+                f"{document.uri} is an image: ingest it directly, without the queue."
+            )
     yield from fetch(
         """
         SELECT pgrecall.enqueue(%s::text, uri, text, title, metadata, tenant_id, mime_type, markup, language,

@@ -159,6 +159,8 @@ documents = Table(
     Column("pages", ARRAY(Integer), nullable=False),
     Column("metadata", JSONB, nullable=False),
     Column("notes", ARRAY(Text), nullable=False),
+    # A picture, which is embedded instead of the text.
+    Column("media", LargeBinary),
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
     Column("error", Text),
