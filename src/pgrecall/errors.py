@@ -27,6 +27,13 @@ One class per remedy. A class's docstring is its default message: one sentence t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 
 class PgrecallError(Exception):
     """pgrecall could not do what was asked."""
@@ -97,6 +104,16 @@ class GenerationChanged(PgrecallError):
 
 class EmbeddingError(PgrecallError):
     """The embedder failed."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        answered: Mapping[int, npt.NDArray[np.float32]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        #: What was answered all the same, by position in the texts: it is paid for, and kept.
+        self.answered: Mapping[int, npt.NDArray[np.float32]] = answered or {}
 
 
 class CredentialsMissing(EmbeddingError):

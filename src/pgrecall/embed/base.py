@@ -18,7 +18,8 @@ class Embedder(Protocol):
     One that can embed several questions in one request may have ``embed_queries(texts)`` too, shape
     (len(texts), dimensions), and ``embed_queries_async``.
     A text that is empty or too long is refused with ``pgrecall.errors.InvalidArgument``, never
-    truncated; whatever fails otherwise is a ``pgrecall.errors.EmbeddingError``.
+    truncated; whatever fails otherwise is a ``pgrecall.errors.EmbeddingError``,
+    which may carry what was ``answered`` before, so that it is kept and not asked for again.
     """
 
     @property

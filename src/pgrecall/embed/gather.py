@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from threading import Event
 from typing import TypeVar
+
+from pgrecall.errors import EmbeddingError
+from pgrecall.types import FloatArray
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -37,6 +41,16 @@ def _results(futures: Sequence[Future[Answer]]) -> list[Answer]:
     for future in done:
         future.result()  # raises what failed, wherever it stands in the order
     return [future.result() for future in futures]
+
+
+@contextmanager
+def handing_over(answered: Mapping[int, FloatArray]) -> Iterator[None]:
+    """A failure inside takes along what was answered before it."""
+    try:
+        yield
+    except EmbeddingError as exc:
+        exc.answered = {**answered, **exc.answered}
+        raise
 
 
 async def in_tasks(

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, Retrying
 from pgrecall.embed import openai_wire as wire
 from pgrecall.embed.batching import batches
 from pgrecall.embed.checks import check_lengths, checked_query, checked_texts, normalised
-from pgrecall.embed.gather import in_tasks, in_threads
+from pgrecall.embed.gather import handing_over, in_tasks, in_threads
 from pgrecall.embed.openai_clients import Clients
 from pgrecall.embed.openai_options import OpenAIOptions, endpoint, parsed
 from pgrecall.embed.retry import rules, sleep_unless, time_left
@@ -80,11 +80,15 @@ class OpenAIEmbedder:
         Raises InvalidArgument for a text that is empty or too long, EmbeddingError.
         """
         chosen = checked_texts(texts)
+        answered: dict[int, FloatArray] = {}
 
         def work(part: slice, stopped: Event) -> FloatArray:
-            return self._embed(chosen[part], part.start, stopped)
+            vectors = self._embed(chosen[part], part.start, stopped)
+            answered.update(enumerate(vectors, part.start))
+            return vectors
 
-        parts = in_threads(work, self._parts(chosen), self._options.concurrency)
+        with handing_over(answered):
+            parts = in_threads(work, self._parts(chosen), self._options.concurrency)
         return np.concatenate(parts) if parts else np.empty((0, self.dimensions), np.float32)
 
     def embed_query(self, text: str) -> FloatArray:
@@ -102,13 +106,17 @@ class OpenAIEmbedder:
     async def embed_documents_async(self, texts: Sequence[str]) -> FloatArray:
         """As ``embed_documents``."""
         chosen = checked_texts(texts)
+        answered: dict[int, FloatArray] = {}
 
         async def work(part: slice) -> FloatArray:
-            return await self._embed_async(chosen[part], part.start)
+            vectors = await self._embed_async(chosen[part], part.start)
+            answered.update(enumerate(vectors, part.start))
+            return vectors
 
         # In a thread: counting the tokens of a long list would hold up the event loop.
         slices = await asyncio.to_thread(self._parts, chosen)
-        parts = await in_tasks(work, slices, self._options.concurrency)
+        with handing_over(answered):
+            parts = await in_tasks(work, slices, self._options.concurrency)
         if not parts and self._dimensions is None:
             await self.embed_query_async(_PROBE)
         return np.concatenate(parts) if parts else np.empty((0, self.dimensions), np.float32)

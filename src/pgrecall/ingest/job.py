@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pgrecall import errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed.base import Embedder
+from pgrecall.ingest.vectors import Vectors
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
+from pgrecall.store.documents import LONG, Prepared
 from pgrecall.types import Document, Failure, IngestReport
 
 #: Documents whose hashes are compared in one round trip.
 LEDGER_BATCH = 64
 #: Chunks that are embedded, and then written, together. A document is never divided between
 #: transactions, so a long one makes a batch of its own.
-CHUNK_BATCH = 512
+CHUNK_BATCH = LONG
 #: Characters of text in one such batch, which bounds memory whatever the chunks' size.
 TEXT_BATCH = 8_000_000
 #: Groups that are written at the same time, each on a connection of its own.
@@ -37,8 +38,12 @@ class Ingestion:
     tenant_id: str = ""
     progress: Progress | None = None
     report: IngestReport = field(default_factory=IngestReport)
+    vectors: Vectors = field(init=False)
     _failing: int = 0
     _seen: dict[int, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.vectors = Vectors(self.embedder, self.report)
 
     @property
     def chunking(self) -> ChunkConfig:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 from pgrecall import errors
 from pgrecall.chunking import split
-from pgrecall.embed.steps import embed_documents
 from pgrecall.flow import Flow
 from pgrecall.ingest.job import PATIENCE, Ingestion
 from pgrecall.load.markup import markup_of
 from pgrecall.store import documents
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
-from pgrecall.store.vectors import encode_all
 from pgrecall.types import Document, Failure
 
 #: Why a document is left out whose uri was already met; which of the two is meant, nobody knows.
@@ -109,25 +107,14 @@ def _one_by_one(
 
 
 def _embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
-    """Vectors for documents: stored ones where the text is known, else new ones, or why there are none."""
-    texts = {
-        key: piece for item in group for key, piece in zip(item.hashes, item.chunks, strict=True)
-    }
-    vectors = yield from documents.stored_vectors(job.generation, texts)
-    missing = [key for key in texts if key not in vectors]
+    """Vectors for documents, or why there are none."""
     try:
-        fresh = yield from embed_documents(
-            job.embedder, [texts[key].embedded_text for key in missing]
-        )
-        vectors.update(zip(missing, encode_all(fresh), strict=True))
+        yield from job.vectors.complete(group)
     except errors.CredentialsMissing:
         raise
     except (errors.EmbeddingError, errors.InvalidArgument) as exc:
         return exc
-    for item in group:
-        item.vectors = [vectors[key] for key in item.hashes]
-    job.report.embedded += len(missing)
-    job.report.tokens += sum(texts[key].tokens for key in missing)
+    job.tell()
     return None
 
 
@@ -142,6 +129,7 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
         if len(group) == 1:
+            yield from job.vectors.keep(group[0])
             yield from give_up(job, group, str(exc))
             return []
         written = []

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from pgrecall import errors
 from pgrecall.flow import Flow
+from pgrecall.store.reuse import Model
 from pgrecall.store.session import fetch, transaction
 
 #: The longest vector that an HNSW index of halfvec takes (pgvector, hnsw limits).
@@ -36,6 +37,11 @@ class Generation:
     def table(self) -> str:
         """The name of the partition that holds its chunks, in the schema pgrecall."""
         return f"chunks_g{self.generation_id}"
+
+    @property
+    def model(self) -> Model:
+        """Whose vectors it holds."""
+        return Model(self.embedder, self.dimensions)
 
     @property
     def partition(self) -> sql.Identifier:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pgrecall.errors import CollectionNotFound
+from pgrecall.errors import CollectionNotFound, DatabaseError
 from pgrecall.flow import Flow
+from pgrecall.store import reuse
 from pgrecall.store.collections import Generation
-from pgrecall.store.session import Row, copy_rows, fetch, fetch_binary, transaction
+from pgrecall.store.session import Row, copy_rows, fetch, transaction
 from pgrecall.types import Chunk, Document, Failure, Markup
 
 #: Document ids are uuid5(NAMESPACE, [collection, tenant, uri]): made in the client, the same everywhere.
 NAMESPACE = UUID("6f0d5f3e-6a0e-5b53-9d2a-5d3c1c1f7a10")
+
+#: A document of more chunks is embedded and written in parts of so many.
+LONG = 512
 
 #: A document's identity: (tenant_id, document_id), as in every key.
 Key = tuple[str, UUID]
@@ -36,7 +39,8 @@ class Prepared:
     chunks: list[Chunk] = field(default_factory=list)
     #: One a chunk: the key under which its vector is found again.
     hashes: list[bytes] = field(default_factory=list)
-    #: One a chunk, in pgvector's wire format; empty until embedded.
+    #: One a chunk, in pgvector's wire format; empty until embedded. Those of a long document are never
+    #: in memory at once: they wait in the database (``store.reuse``).
     vectors: list[bytes] = field(default_factory=list)
     #: Whether the ledger held a version of it before.
     known: bool = False
@@ -94,22 +98,6 @@ def forget_failure(key: Key) -> Flow[None]:
     )
 
 
-def stored_vectors(generation: Generation, hashes: Iterable[bytes]) -> Flow[dict[bytes, bytes]]:
-    """Vectors that the generation holds for equal texts, in wire format, by chunk hash."""
-    # From the partition itself: before its first ANALYZE, a condition on the generation would look so
-    # selective to the planner that it would scan the whole partition for it.
-    rows = yield from fetch_binary(
-        sql.SQL(
-            """
-            SELECT DISTINCT ON (content_hash) content_hash, embedding FROM {partition}
-             WHERE content_hash = ANY(%s)
-            """
-        ).format(partition=generation.partition),
-        [list(hashes)],
-    )
-    return {bytes(key): bytes(vector) for key, vector in rows}
-
-
 def write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     """Swap whole documents for their new versions, in one short transaction.
 
@@ -147,7 +135,27 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
                 [identity for _, identity in replaced],
             ],
         )
-    yield from copy_rows(COPY, COPY_TYPES, _rows(generation, batch))
+    short = [p for p in batch if len(p.chunks) <= LONG]
+    rows = (row for p in short for row in _rows(generation, p, slice(0, LONG), p.vectors))
+    yield from copy_rows(COPY, COPY_TYPES, rows)
+    yield from reuse.forget(generation.model, [key for p in short for key in p.hashes])
+    for prepared in batch:
+        if len(prepared.chunks) > LONG:
+            yield from _write_long(generation, prepared)
+
+
+def _write_long(generation: Generation, prepared: Prepared) -> Flow[None]:
+    """The chunks of a long document, a part at a time, with the vectors that wait for them."""
+    for part in reuse.slices(len(prepared.chunks), LONG):
+        keys = prepared.hashes[part]
+        found = (yield from reuse.stored(generation.model, set(keys))).vectors
+        if not found.keys() >= set(keys):
+            raise DatabaseError("Vectors that waited for this document were removed; run it again.")
+        vectors = [found[key] for key in keys]
+        yield from copy_rows(COPY, COPY_TYPES, _rows(generation, prepared, part, vectors))
+    # Not before: a text may stand in two parts.
+    for part in reuse.slices(len(prepared.chunks), LONG):
+        yield from reuse.forget(generation.model, prepared.hashes[part])
 
 
 def _know_languages(generation: Generation, languages: set[str | None]) -> Flow[None]:
@@ -221,32 +229,34 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
     ]
 
 
-def _rows(generation: Generation, batch: Sequence[Prepared]) -> Iterator[tuple[object, ...]]:
-    for prepared in batch:
-        document = prepared.document
-        metadata = JSONB_VERSION + json.dumps(dict(document.metadata)).encode()
-        for chunk, key, vector in zip(
-            prepared.chunks, prepared.hashes, prepared.vectors, strict=True
-        ):
-            yield (
-                generation.generation_id,
-                document.tenant_id,
-                prepared.document_id,
-                chunk.ordinal,
-                chunk.start,
-                chunk.end,
-                page_of(document.pages, chunk.start),
-                chunk.tokens,
-                document.uri,
-                document.title,
-                list(chunk.headings),
-                chunk.header,
-                chunk.content,
-                key,
-                document.language or generation.language,
-                metadata,
-                vector,
-            )
+def _rows(
+    generation: Generation, prepared: Prepared, part: slice, vectors: Sequence[bytes]
+) -> Iterator[tuple[object, ...]]:
+    """The rows of some of a document's chunks; ``vectors`` are those of the part."""
+    document = prepared.document
+    metadata = JSONB_VERSION + json.dumps(dict(document.metadata)).encode()
+    for chunk, key, vector in zip(
+        prepared.chunks[part], prepared.hashes[part], vectors, strict=True
+    ):
+        yield (
+            generation.generation_id,
+            document.tenant_id,
+            prepared.document_id,
+            chunk.ordinal,
+            chunk.start,
+            chunk.end,
+            page_of(document.pages, chunk.start),
+            chunk.tokens,
+            document.uri,
+            document.title,
+            list(chunk.headings),
+            chunk.header,
+            chunk.content,
+            key,
+            document.language or generation.language,
+            metadata,
+            vector,
+        )
 
 
 def page_of(pages: Sequence[int], offset: int) -> int | None:

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
-from pgrecall.store import wordsearch
+from pgrecall.store import reuse, wordsearch
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
 
@@ -122,6 +122,7 @@ def settle(generation: Generation, *, written: int) -> Flow[None]:
     Empties the pending lists of the GIN indexes, so that the next search does not read them.
     """
     yield from build(generation)
+    yield from reuse.sweep()
     for name in ("tsv", "metadata"):
         yield from fetch(
             "SELECT gin_clean_pending_list(to_regclass(%s))",
