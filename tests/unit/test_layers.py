@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     {"__init__"},
     {"database"},
     {"collection"},
-    {"worker", "evaluate", "answer"},
+    {"worker", "evaluate", "answer", "doctor"},
     {"ingest", "retrieve"},
     {"candidates", "settle"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},

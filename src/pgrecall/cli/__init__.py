@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pgrecall.cli import ask, collections, db, evaluate, ingest, mcp, search
+from pgrecall.cli import ask, collections, db, doctor, evaluate, ingest, mcp, search
 from pgrecall.cli.output import complain
 from pgrecall.errors import PgrecallError
 
@@ -44,6 +44,7 @@ search.register(app)
 ask.register(app)
 collections.register(app)
 mcp.register(app)
+doctor.register(app)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(db.app, name="db")
 

@@ -88,6 +88,17 @@ def active(name: str) -> Flow[Generation]:
     return _generation(rows[0])
 
 
+def generations() -> Flow[list[Generation]]:
+    """Every generation of every collection."""
+    rows = yield from fetch(
+        sql.SQL(
+            "SELECT {} FROM pgrecall.generations AS g JOIN pgrecall.collections AS c"
+            " ON c.collection_id = g.collection_id ORDER BY c.name, g.generation_id"
+        ).format(sql.SQL(_COLUMNS))
+    )
+    return [_generation(row) for row in rows]
+
+
 def names() -> Flow[list[str]]:
     """All collections, by name."""
     rows = yield from fetch("SELECT name FROM pgrecall.collections ORDER BY name")
@@ -151,12 +162,12 @@ def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[
         [rows[0][0], name],
     )
     generation = yield from active(name)
-    yield from _create_partition(generation)
+    yield from create_partition(generation)
     return generation
 
 
-def _create_partition(generation: Generation) -> Flow[None]:
-    """Made beside the parent and then attached: searches that run meanwhile are not held up."""
+def create_partition(generation: Generation) -> Flow[None]:
+    """Where its chunks go. Made beside the parent and then attached: searches are not held up."""
     number = sql.Literal(generation.generation_id)
     inline = generation.dimensions <= INLINE_DIMENSIONS
     for statement in (

@@ -44,6 +44,8 @@ class Prepared:
     vectors: list[bytes] = field(default_factory=list)
     #: Whether the ledger held a version of it before.
     known: bool = False
+    #: The only version that it may replace; None: whichever is there.
+    replaces: int | None = None
 
     @property
     def key(self) -> Key:
@@ -57,10 +59,17 @@ def document_id(collection: str, document: Document) -> UUID:
 
 
 def document_hash(document: Document, markup: Markup) -> bytes:
-    """SHA-256 over all of a document that reaches the database."""
+    """SHA-256 over all of a document that reaches the database, and the same when it comes back."""
     fields = [document.uri, document.title, document.mime_type, markup, document.language]
-    rest = json.dumps([*fields, document.pages, document.metadata], sort_keys=True)
+    # As jsonb gives it back: keys are texts, and 1e22 is a whole number.
+    metadata = json.loads(json.dumps(dict(document.metadata)), parse_float=_number)
+    rest = json.dumps([*fields, document.pages, metadata], sort_keys=True)
     return hashlib.sha256(f"{rest}\n{document.text}".encode("utf-8", "replace")).digest()
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    return int(value) if value.is_integer() else value
 
 
 def chunk_hash(chunk: Chunk) -> bytes:
@@ -119,6 +128,7 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     )
     if not here:
         raise CollectionNotFound("The collection was dropped meanwhile.")
+    batch = yield from _expected(batch)
     yield from _know_languages(generation, {p.document.language for p in batch})
     versions = yield from fetch(UPSERT, _columns(generation, batch))
     # What is new has no chunks to make room.
@@ -156,6 +166,23 @@ def _write_long(generation: Generation, prepared: Prepared) -> Flow[None]:
     # Not before: a text may stand in two parts.
     for part in reuse.slices(len(prepared.chunks), LONG):
         yield from reuse.forget(generation.model, prepared.hashes[part])
+
+
+def _expected(batch: Sequence[Prepared]) -> Flow[Sequence[Prepared]]:
+    """Without those that were to replace a version which somebody else has replaced."""
+    bound = {p.key: p for p in batch if p.replaces is not None}
+    if not bound:
+        return batch
+    rows = yield from fetch(
+        """
+        SELECT tenant_id, document_id, version FROM pgrecall.documents
+         WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
+         ORDER BY tenant_id, document_id FOR UPDATE
+        """,
+        [list({tenant for tenant, _ in bound}), [identity for _, identity in bound]],
+    )
+    versions = {(tenant, identity): version for tenant, identity, version in rows}
+    return [p for p in batch if p.replaces in (None, versions.get(p.key))]
 
 
 def _know_languages(generation: Generation, languages: set[str | None]) -> Flow[None]:

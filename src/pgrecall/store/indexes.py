@@ -42,13 +42,14 @@ def build(generation: Generation) -> Flow[bool]:
     Each is built in a transaction of its own, with the server's parallel workers. Writers of the same
     generation wait for it, readers do not; a build that was cut off leaves nothing behind.
     """
-    missing = yield from _missing(generation)
-    for name in missing:
+    absent = yield from missing(generation)
+    for name in absent:
         yield from transaction(_build(generation, name))
-    return bool(missing)
+    return bool(absent)
 
 
-def _missing(generation: Generation) -> Flow[list[str]]:
+def missing(generation: Generation) -> Flow[list[str]]:
+    """Which of the search indexes are not there, or not valid."""
     rows = yield from fetch(
         """
         SELECT name FROM unnest(%s::text[]) WITH ORDINALITY AS n (name, position)
@@ -154,8 +155,7 @@ def index_metadata(generation: Generation, key: str, type_: str) -> Flow[None]:
             f"A metadata index has a key and a type of {', '.join(METADATA_KINDS)}, "
             f"not {key!r} and {type_!r}."
         )
-    digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()[:12]
-    name = f"{generation.table}_metadata_{digest}"
+    name = metadata_index(generation, key, kind)
     rows = yield from fetch("SELECT pgrecall.metadata_expression(%s, 'metadata', %s)", [kind, key])
     # A build that was cut off left an index that nobody uses.
     yield from fetch(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("pgrecall", name)))
@@ -177,6 +177,21 @@ def index_metadata(generation: Generation, key: str, type_: str) -> Flow[None]:
         """,
         [key, kind, generation.collection_id],
     )
+
+
+def metadata_index(generation: Generation, key: str, kind: str) -> str:
+    """The name of the btree on one key of the metadata."""
+    digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()[:12]
+    return f"{generation.table}_metadata_{digest}"
+
+
+def is_valid(name: str) -> Flow[bool]:
+    """Whether there is an index of that name which Postgres uses."""
+    rows = yield from fetch(
+        "SELECT EXISTS (SELECT FROM pg_index WHERE indisvalid AND indexrelid = to_regclass(%s))",
+        [f"pgrecall.{name}"],
+    )
+    return bool(rows[0][0])
 
 
 def _count_words(generation: Generation) -> Flow[None]:

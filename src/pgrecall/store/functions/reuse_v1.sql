@@ -1,6 +1,7 @@
 -- Vectors that were paid for already, by the hash of the text that was embedded: those that wait in
 -- paid_vectors for their document (generation NULL), and those of every generation of the same embedder and
--- dimensions, whatever collection it belongs to. A vector that no search could find is not handed on.
+-- dimensions, whatever collection it belongs to. A vector that no search could find, or that stands beside
+-- another text than its hash says, is not handed on.
 CREATE FUNCTION pgrecall.stored_vectors(embedder text, dimensions integer, hashes bytea[])
 RETURNS TABLE (content_hash bytea, embedding halfvec, generation_id integer)
 LANGUAGE plpgsql STABLE AS $$
@@ -33,7 +34,10 @@ BEGIN
                 ' WHERE content_hash = ANY($1) AND vector_dims(embedding) = $2'
                 '   AND l2_norm(embedding) > 0%s) AS f',
                 source.name,
-                CASE WHEN source.generation IS NULL THEN ' AND embedder = $3 AND dimensions = $2' END)
+                CASE WHEN source.generation IS NULL
+                     THEN ' AND embedder = $3 AND dimensions = $2'
+                     ELSE ' AND content_hash = substr(sha256(convert_to(CASE header WHEN '''' THEN content'
+                          ' ELSE header || E''\n\n'' || content END, ''UTF8'')), 1, 16)' END)
                INTO keys, vectors USING sought, dimensions, embedder;
         EXCEPTION WHEN undefined_table THEN
             CONTINUE; -- dropped this moment
