@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,7 +13,7 @@ import pgrecall
 from pgrecall import Database, Document
 from pgrecall.chunking import ChunkConfig
 from pgrecall.types import Hit
-from tests.acceptance.conftest import assert_whole, command
+from tests.acceptance.conftest import assert_whole
 from tests.embedders import TinyEmbedder
 
 SMALL = ChunkConfig(max_tokens=64, overlap_tokens=8)
@@ -246,27 +243,3 @@ def test_writers_go_on_meanwhile(db: Database) -> None:
     finally:
         stop.set()
         thread.join()
-
-
-def test_the_command(database_url: str, tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command("doctor", *arguments),
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PGRECALL_DATABASE_URL": database_url},
-        )
-
-    with pgrecall.connect(database_url) as db:
-        db.create_collection("docs").ingest(DOCUMENTS)
-        done = run()
-        assert done.returncode == 0, done.stderr
-        assert "Everything stands where it should" in done.stdout
-        execute(db, BROKEN["content"])
-        done = run("--verify")
-        assert done.returncode == 1
-        assert "error: content: docs: d1.txt: chunk 2 is not the text from" in done.stderr
-        done = run("--repair")
-        assert done.returncode == 0, done.stderr
-        assert "2 problems, 2 repaired" in done.stdout
-        assert '"healthy": true' in run("--verify", "--json").stdout

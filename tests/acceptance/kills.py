@@ -8,16 +8,19 @@ what a finished run had stored. Readers search all the while, and hold each hit 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import psutil
 import psycopg
@@ -27,7 +30,11 @@ from pgrecall import errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.store import migrate
 from pgrecall.store.embedded import EmbeddedServer, status
-from tests.acceptance.conftest import command
+
+Writer: TypeAlias = multiprocessing.process.BaseProcess
+#: Processes of which each begins with everything imported, as no two threads share anything.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["pgrecall.cli", "pgrecall.database", "pgrecall.embed.static"])
 
 #: The last document is longer than what is embedded and written at once.
 DOCUMENTS, PARAGRAPHS, LONG = 24, 20, 600
@@ -52,6 +59,18 @@ def text(number: int, version: int) -> str:
         f"v{version if day % 3 else 0}x come back before the wind turned to {day * number % 16}."
         for day in range(paragraphs)
     )
+
+
+def _pgrecall(arguments: list[str], url: str) -> None:
+    """What a process of the writer does: the command, and nothing else."""
+    from pgrecall.cli import main
+
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    os.environ["PGRECALL_DATABASE_URL"] = url
+    sys.argv = ["pgrecall", *arguments]
+    main()
 
 
 class Arena:
@@ -83,20 +102,18 @@ class Arena:
 
     # Writing
 
-    def write(self) -> subprocess.Popen[bytes]:
+    def write(self) -> Writer:
         """Start the writer."""
-        return subprocess.Popen(
-            command(*self._arguments(self.tree)),
-            env={**os.environ, "PGRECALL_DATABASE_URL": self.url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        arguments = [str(part) for part in self._arguments(self.tree)]
+        process = _SERVER.Process(target=_pgrecall, args=(arguments, self.url))
+        process.start()
+        return process
 
     def finish(self) -> None:
         """A run that nobody disturbs; what it stored must never be lost again."""
         process = self.write()
-        said = process.communicate(timeout=ROUND_LIMIT)[1]
-        assert process.returncode == 0, said
+        process.join(ROUND_LIMIT)
+        assert process.exitcode == 0
         self.oldest = dict(self.newest)
 
     def replace(self) -> list[int]:
@@ -119,12 +136,8 @@ class Arena:
         self._wait(process, chosen)
         way = self.random.choice(list(WAYS))
         WAYS[way](self, process)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)
-        if way != "client" and process.poll() is None:
-            process.wait(ROUND_LIMIT)
-        assert process.stderr is not None
-        process.stderr.close()
+        process.join(ROUND_LIMIT)
+        assert process.exitcode is not None
         self.kills[way] += 1
         self._wait_for_server()
         self.check()
@@ -133,13 +146,13 @@ class Arena:
             self.check()
         return way
 
-    def _wait(self, process: subprocess.Popen[bytes], chosen: list[int]) -> None:
+    def _wait(self, process: Writer, chosen: list[int]) -> None:
         """Until the writer is at work and has stored a random share of the new versions."""
         share = self.random.randint(0, len(chosen) - 1)
         uris = {f"%/place{n}.txt": self.newest[n] for n in chosen}
         until = time.monotonic() + ROUND_LIMIT
         with psycopg.connect(self.url, autocommit=True) as connection:
-            while process.poll() is None and time.monotonic() < until:
+            while process.is_alive() and time.monotonic() < until:
                 row = connection.execute(PROGRESS, [list(uris), [f"v{v}x" for v in uris.values()]])
                 stored, busy = row.fetchone() or (0, False)
                 if busy and stored >= share:
@@ -147,11 +160,10 @@ class Arena:
                 time.sleep(0.005)
         time.sleep(self.random.random() * 0.05)
 
-    def kill_client(self, process: subprocess.Popen[bytes]) -> None:
+    def kill_client(self, process: Writer) -> None:
         process.kill()
-        process.wait()
 
-    def kill_backend(self, process: subprocess.Popen[bytes]) -> None:
+    def kill_backend(self, process: Writer) -> None:
         """One process of Postgres: the others are stopped by it, and it recovers by itself."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             pids = [row[0] for row in connection.execute(BACKENDS).fetchall()]
@@ -159,18 +171,18 @@ class Arena:
             with suppress(ProcessLookupError):
                 os.kill(self.random.choice(pids), signal.SIGKILL)
 
-    def terminate_backend(self, process: subprocess.Popen[bytes]) -> None:
+    def terminate_backend(self, process: Writer) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
             for (pid,) in connection.execute(BACKENDS).fetchall():
                 connection.execute("SELECT pg_terminate_backend(%s)", [pid])
 
-    def kill_postmaster(self, process: subprocess.Popen[bytes]) -> None:
+    def kill_postmaster(self, process: Writer) -> None:
         postmaster = psutil.Process(status(self.home).pid or 0)
         for victim in (postmaster, *postmaster.children()):
             with suppress(psutil.NoSuchProcess):
                 victim.kill()
 
-    def restart(self, process: subprocess.Popen[bytes]) -> None:
+    def restart(self, process: Writer) -> None:
         """A stop as an administrator orders it, under load."""
         psutil.Process(status(self.home).pid or 0).send_signal(signal.SIGINT)
 
@@ -253,6 +265,22 @@ class Arena:
         self.answers += 3
 
 
+def storm(home: Path, tree: Path, *, kills: int, seed: int, writer: str = "ingest") -> Arena:
+    """So many rounds, with readers; raises AssertionError if something is lost, doubled or mixed."""
+    arena = Arena(home, tree, seed=seed, writer=writer)
+    try:
+        arena.finish()
+        with arena.readers():
+            for _ in range(kills):
+                arena.round()
+                print(sum(arena.kills.values()), dict(arena.kills), arena.answers, flush=True)
+        arena.finish()
+        arena.check()
+    finally:
+        arena.close()
+    return arena
+
+
 _RENDERED: dict[int, dict[int, str]] = {}
 
 
@@ -264,7 +292,7 @@ def _versions(number: int, highest: int) -> Mapping[int, str]:
     return dict(known)
 
 
-WAYS: dict[str, Callable[[Arena, subprocess.Popen[bytes]], None]] = {
+WAYS: dict[str, Callable[[Arena, Writer], None]] = {
     "client": Arena.kill_client,
     "backend": Arena.kill_backend,
     "terminated": Arena.terminate_backend,
@@ -285,3 +313,12 @@ BACKENDS = """
      WHERE application_name = 'pgrecall' AND datname = current_database()
        AND pid <> pg_backend_pid()
 """
+
+
+if __name__ == "__main__":
+    # python -m tests.acceptance.kills [KILLS] [SEED]
+    number, chance = (int(given) for given in [*sys.argv[1:], *["100", "1"][len(sys.argv) - 1 :]])
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        done = storm(Path(folder, "home"), Path(folder, "tree"), kills=number, seed=chance)
+        print(dict(done.kills), f"{done.answers} answers, {time.monotonic() - began:.0f} s")

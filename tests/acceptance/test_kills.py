@@ -1,30 +1,16 @@
-"""Kills at random moments. PGRECALL_KILLS=100 for the long run, PGRECALL_SEED for another one."""
+"""Kills at random moments, a few; ``python -m tests.acceptance.kills 100`` is the long run."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from tests.acceptance.kills import Arena
+from tests.acceptance.kills import storm
 
-KILLS = int(os.environ.get("PGRECALL_KILLS", "6"))
-SEED = int(os.environ.get("PGRECALL_SEED", "4"))
+KILLS = 8
 
 
 def test_whatever_is_killed_documents_are_whole(fast_tmp_path: Path, tmp_path: Path) -> None:
-    arena = Arena(fast_tmp_path / "home", tmp_path / "tree", seed=SEED)
-    try:
-        arena.finish()
-        with arena.readers():
-            for number in range(KILLS):
-                way = arena.round()
-                print(
-                    number + 1, way, arena.answers, "answers", arena.refused, "refused", flush=True
-                )
-        arena.finish()
-        arena.check()
-    finally:
-        arena.close()
-    print(dict(arena.kills), "answers:", arena.answers, "refused:", arena.refused)
+    arena = storm(fast_tmp_path / "home", tmp_path / "tree", kills=KILLS, seed=4)
     assert sum(arena.kills.values()) == KILLS
+    assert len(arena.kills) > 2
     assert arena.answers > KILLS

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.steps import embed_documents
-from pgrecall.errors import EmbeddingError
+from pgrecall.errors import EmbeddingError, InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.store import reuse
 from pgrecall.store.documents import LONG, Prepared
-from pgrecall.store.vectors import encode_all
+from pgrecall.store.vectors import encode_all, storable
 from pgrecall.types import Chunk, FloatArray, IngestReport
 
 #: Groups that are embedded and not yet in the database: one that waits to be handed on, one between the
@@ -82,17 +82,20 @@ class Vectors:
         except EmbeddingError as exc:
             yield from self._rescue(missing, texts, exc.answered)
             raise
-        fresh = dict(zip(missing, encode_all(vectors), strict=True))
+        try:
+            fresh = dict(zip(missing, encode_all(vectors), strict=True))
+        except InvalidArgument:
+            yield from self._rescue(missing, texts, dict(enumerate(vectors)))
+            raise
         self._count(texts, fresh)
         return fresh
 
     def _rescue(
         self, missing: list[bytes], texts: Mapping[bytes, Chunk], answered: Mapping[int, FloatArray]
     ) -> Flow[None]:
-        """Keep what was answered before a request failed."""
-        rescued = {
-            missing[position]: encode_all(row[None])[0] for position, row in answered.items()
-        }
+        """Keep what was answered before a request failed, or beside a vector that cannot be stored."""
+        good = {place: row for place, row in answered.items() if storable(row)}
+        rescued = {missing[place]: encode_all(row[None])[0] for place, row in good.items()}
         yield from reuse.keep(self._model, rescued)
         self._count(texts, rescued)
 
