@@ -139,8 +139,7 @@ class Arena:
         process.join(ROUND_LIMIT)
         assert process.exitcode is not None
         self.kills[way] += 1
-        self._wait_for_server()
-        self.check()
+        self._check_when_back()
         if self.random.random() < 0.2:
             self.finish()
             self.check()
@@ -185,6 +184,16 @@ class Arena:
     def restart(self, process: Writer) -> None:
         """A stop as an administrator orders it, under load."""
         psutil.Process(status(self.home).pid or 0).send_signal(signal.SIGINT)
+
+    def _check_when_back(self) -> None:
+        """Postgres may take a moment to notice that a process of its own was killed."""
+        until = time.monotonic() + ROUND_LIMIT
+        while True:
+            self._wait_for_server()
+            try:
+                return self.check()
+            except errors.DatabaseUnavailable:
+                assert time.monotonic() < until
 
     def _wait_for_server(self) -> None:
         until = time.monotonic() + ROUND_LIMIT

@@ -43,12 +43,14 @@ class Vectors:
         }
         vectors = self._under_way(texts)
         unknown = {key: piece for key, piece in texts.items() if key not in vectors}
-        vectors |= (yield from reuse.stored(self._model, unknown)).vectors
+        found = yield from reuse.stored(self._model, unknown)
+        vectors |= found.vectors
         fresh = yield from self._embed(texts, vectors)
         self._recent.append(fresh)
         vectors |= fresh
         for item in short:
             item.vectors = [vectors[key] for key in item.hashes]
+            item.waiting = found.kept & set(item.hashes)
 
     def keep(self, item: Prepared) -> Flow[None]:
         """The document could not be written: its vectors wait for the next attempt."""

@@ -42,6 +42,8 @@ class Prepared:
     #: One a chunk, in pgvector's wire format; empty until embedded. Those of a long document are never
     #: in memory at once: they wait in the database (``store.reuse``).
     vectors: list[bytes] = field(default_factory=list)
+    #: Hashes of those vectors that wait in the database all the same, from an attempt that failed.
+    waiting: set[bytes] = field(default_factory=set)
     #: Whether the ledger held a version of it before.
     known: bool = False
     #: The only version that it may replace; None: whichever is there.
@@ -148,7 +150,7 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     short = [p for p in batch if len(p.chunks) <= LONG]
     rows = (row for p in short for row in _rows(generation, p, slice(0, LONG), p.vectors))
     yield from copy_rows(COPY, COPY_TYPES, rows)
-    yield from reuse.forget(generation.model, [key for p in short for key in p.hashes])
+    yield from reuse.forget(generation.model, [key for p in short for key in p.waiting])
     for prepared in batch:
         if len(prepared.chunks) > LONG:
             yield from _write_long(generation, prepared)

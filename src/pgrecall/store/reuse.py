@@ -40,7 +40,7 @@ def stored(model: Model, hashes: Collection[bytes]) -> Flow[Stored]:
     if not hashes:
         return Stored()
     rows = yield from fetch_binary(
-        "SELECT content_hash, embedding, generation_id FROM pgrecall.stored_vectors(%s, %s, %s)",
+        "SELECT content_hash, embedding, generation_id FROM pgrecall.stored_vectors(%s, %s, %b)",
         [model.embedder, model.dimensions, list(hashes)],
     )
     found = Stored()
@@ -67,10 +67,12 @@ def keep(model: Model, vectors: Mapping[bytes, bytes]) -> Flow[None]:
 
 def forget(model: Model, hashes: Sequence[bytes]) -> Flow[None]:
     """These vectors stand in chunks by now."""
+    if not hashes:
+        return
     yield from fetch(
         """
         DELETE FROM pgrecall.paid_vectors
-         WHERE content_hash = ANY(%s) AND embedder = %s AND dimensions = %s
+         WHERE content_hash = ANY(%b) AND embedder = %s AND dimensions = %s
         """,
         [hashes, model.embedder, model.dimensions],
     )

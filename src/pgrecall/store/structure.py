@@ -232,7 +232,7 @@ def _invalid_indexes() -> Flow[list[Defect]]:
         SELECT r.relname, i.indisready FROM pg_index AS i
           JOIN pg_class AS r ON r.oid = i.indexrelid
          WHERE r.relnamespace = 'pgrecall'::regnamespace AND r.relkind = 'i' AND NOT i.indisvalid
-           AND r.relname !~ '^chunks_g[0-9]+_(tsv|embedding|metadata|metadata_[0-9a-f]{12})$'
+           AND r.relname !~ '^chunks_g[0-9]+_(tsv|embedding|bm25|metadata|metadata_[0-9a-f]{12})$'
         """
     )
     return [
