@@ -139,7 +139,7 @@ def test_answers_beside_one_that_cannot_be_stored_are_kept(db: Database) -> None
 
 def test_requests_that_were_answered_are_handed_over() -> None:
     with OpenAIServer() as server:
-        server.faults += [None, Fault(status=400)]
+        server.faults += [None, Fault(status=403)]
         embedder = open_embedder("openai:any@48", base_url=server.url, api_key="k", concurrency=1)
         texts = [f"text {n}" for n in range(2500)]
         with pytest.raises(errors.EmbeddingError) as caught:

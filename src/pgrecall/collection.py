@@ -13,10 +13,22 @@ from pgrecall import errors, retrieve
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
-from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
+from pgrecall.generations import AsyncGenerations, Generations
+from pgrecall.ingest import (
+    Budget,
+    Ingestion,
+    Lane,
+    Progress,
+    ingest,
+    ingest_async,
+    plan,
+    plan_async,
+)
+from pgrecall.ingest.enqueue import enqueue, enqueue_async
+from pgrecall.ingest.job import HandOver
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
-from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
+from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target, follow
 from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
     collections,
@@ -24,13 +36,23 @@ from pgrecall.store import (
     indexes,
     originals,
     queries,
+    runs,
     status,
     wordsearch,
 )
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.store.status import CollectionStatus
-from pgrecall.types import Document, Hit, Hits, IngestReport, Order
+from pgrecall.store.status import CollectionStatus, IndexBuild
+from pgrecall.types import (
+    Document,
+    EnqueueReport,
+    Hit,
+    Hits,
+    IngestReport,
+    Order,
+    Plan,
+    Run,
+)
 
 #: One source or many: files, folders, globs, "-" for standard input, or Documents.
 SourceArgument = StrPath | Document | Iterable[StrPath | Document]
@@ -48,6 +70,17 @@ class Defaults(TypedDict, total=False):
     #: Whether questions that are asked from Python and the command line are kept, for measuring the recall.
     #: Built in: they are not.
     log_queries: bool | None
+
+
+class Running(TypedDict, total=False):
+    """What ``ingest`` and ``plan`` take besides the sources and how to read them."""
+
+    #: Called with the report so far, from several threads.
+    progress: Progress | None
+    #: Stop before more tokens are embedded than that. What needs none goes on.
+    max_tokens: int | None
+    #: Stop before it costs more US dollars than that, by the provider's list price.
+    max_cost: float | None
 
 
 class _Described:
@@ -79,14 +112,22 @@ class _Described:
         """What was chosen for it, as it was when this object was made or last configured."""
         return self._target.generation.defaults
 
-    def _job(self, options: LoadOptions, progress: Progress | None) -> Ingestion:
+    def _job(self, options: LoadOptions, running: Running, *, dry: bool = False) -> Ingestion:
         target = self._target
         return Ingestion(
-            generation=target.generation,
-            embedder=target.embedder,
+            lane=Lane(target.generation, target.offline if dry else target.embedder),
+            open=target.embedder_of,
             tenant_id=options.tenant_id,
-            progress=progress,
+            progress=running.get("progress"),
+            budget=Budget.of(
+                self.embedder_name, running.get("max_tokens"), running.get("max_cost")
+            ),
+            dry=dry,
         )
+
+    def _hand_over(self, options: LoadOptions) -> HandOver:
+        # Without the embedder: who only hands documents over needs no key for it.
+        return HandOver(into=self._target.generation, tenant_id=options.tenant_id)
 
     def _context(
         self,
@@ -129,21 +170,31 @@ class _Described:
         if not 2 <= questions <= 10_000:
             raise errors.InvalidArgument(f"questions is 2 to 10,000, not {questions!r}.")
         target = self._target
-        return measure_recall(target.generation, target.embedder, questions=questions)
+        generation = yield from follow(target)
+        embedder = target.embedder_of(generation)
+        return (yield from measure_recall(generation, embedder, questions=questions))
 
     def _clear_queries(self) -> Flow[int]:
         return queries.clear(self._target.generation)
 
     def _index_metadata(self, key: str, type: str) -> Flow[None]:
-        return indexes.index_metadata(self._target.generation, key, type)
+        yield from indexes.index_metadata((yield from follow(self._target)), key, type)
 
     def _optimize(self) -> Flow[None]:
         # As if every chunk were new: all statistics are taken again.
         target = self._target
-        return settle(target.generation, lambda: target.embedder, written=2**62)
+        generation = yield from follow(target)
+        yield from settle(
+            generation,
+            lambda: target.embedder_of(generation),
+            written=2**62,
+        )
+
+    def _status(self) -> Flow[CollectionStatus]:
+        return (yield from status.status((yield from follow(self._target))))
 
 
-class Collection(_Described):
+class Collection(_Described, Generations):
     """A named set of documents that are searched together. From ``Database.collection``."""
 
     def __init__(self, target: Target, session: Session) -> None:
@@ -155,18 +206,49 @@ class Collection(_Described):
         sources: SourceArgument,
         *,
         options: LoadOptions | None = None,
-        progress: Progress | None = None,
+        **running: Unpack[Running],
     ) -> IngestReport:
         """Take in files, folders, globs or Documents; what has not changed is skipped.
 
         Each document is swapped whole. A source that cannot be read is reported in ``failed`` and stops
-        nothing. ``progress`` is called with the report so far, from several threads.
+        nothing. With ``max_tokens`` or ``max_cost``, documents that would pass the limit are left as they
+        are, and counted in ``left``. ``progress`` is called with the report so far, from several threads.
 
-        Raises EmbeddingError if the embedder fails time and again, DatabaseUnavailable if the server
-        goes away; run it again to go on.
+        Raises InvalidArgument for a ``max_cost`` where no price is known, EmbeddingError if the embedder
+        fails time and again, DatabaseUnavailable if the server goes away; run it again to go on.
         """
         chosen = options or LoadOptions()
-        return ingest(self._session, self._job(chosen, progress), _listed(sources), chosen)
+        return ingest(self._session, self._job(chosen, running), _listed(sources), chosen)
+
+    def plan(
+        self,
+        sources: SourceArgument,
+        *,
+        options: LoadOptions | None = None,
+        **running: Unpack[Running],
+    ) -> Plan:
+        """What ``ingest`` would do with the same arguments, and what that would cost.
+
+        Reads the sources and the database, writes nothing, asks no provider and needs no API key.
+        """
+        chosen = options or LoadOptions()
+        job = self._job(chosen, running, dry=True)
+        return plan(self._session, job, _listed(sources), chosen)
+
+    def runs(self, *, limit: int = 20) -> list[Run]:
+        """The last ingestions, newest first: what they did, and what was spent on them."""
+        return run(runs.recent(self.name, limit), self._session)
+
+    def enqueue(
+        self, sources: SourceArgument, *, options: LoadOptions | None = None
+    ) -> EnqueueReport:
+        """As ``ingest``, but only read here: workers do the rest (``pgrecall worker``).
+
+        In a transaction that is open on a connection of yours, the documents are handed over when it
+        commits. A newer version of a document takes the place of one that waits.
+        """
+        chosen = options or LoadOptions()
+        return enqueue(self._session, self._hand_over(chosen), _listed(sources), chosen)
 
     def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
@@ -250,14 +332,18 @@ class Collection(_Described):
 
     def status(self) -> CollectionStatus:
         """What the collection holds, in figures."""
-        return run(status.status(self._target.generation), self._session)
+        return run(self._status(), self._session)
+
+    def index_build(self) -> IndexBuild | None:
+        """How far the index is that is being built just now; None if there is none."""
+        return run(status.building(self._target.generation), self._session)
 
     def optimize(self) -> None:
         """Build missing indexes and take statistics anew."""
         run(self._optimize(), self._session)
 
 
-class AsyncCollection(_Described):
+class AsyncCollection(_Described, AsyncGenerations):
     """As ``Collection``, awaited."""
 
     def __init__(self, target: Target, session: AsyncSession) -> None:
@@ -269,12 +355,36 @@ class AsyncCollection(_Described):
         sources: SourceArgument,
         *,
         options: LoadOptions | None = None,
-        progress: Progress | None = None,
+        **running: Unpack[Running],
     ) -> IngestReport:
         """As ``Collection.ingest``."""
         chosen = options or LoadOptions()
-        job = self._job(chosen, progress)
+        job = self._job(chosen, running)
         return await ingest_async(self._session, job, _listed(sources), chosen)
+
+    async def enqueue(
+        self, sources: SourceArgument, *, options: LoadOptions | None = None
+    ) -> EnqueueReport:
+        """As ``Collection.enqueue``."""
+        chosen = options or LoadOptions()
+        job = self._hand_over(chosen)
+        return await enqueue_async(self._session, job, _listed(sources), chosen)
+
+    async def plan(
+        self,
+        sources: SourceArgument,
+        *,
+        options: LoadOptions | None = None,
+        **running: Unpack[Running],
+    ) -> Plan:
+        """As ``Collection.plan``."""
+        chosen = options or LoadOptions()
+        job = self._job(chosen, running, dry=True)
+        return await plan_async(self._session, job, _listed(sources), chosen)
+
+    async def runs(self, *, limit: int = 20) -> list[Run]:
+        """As ``Collection.runs``."""
+        return await run_async(runs.recent(self.name, limit), self._session)
 
     async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""
@@ -338,7 +448,11 @@ class AsyncCollection(_Described):
 
     async def status(self) -> CollectionStatus:
         """As ``Collection.status``."""
-        return await run_async(status.status(self._target.generation), self._session)
+        return await run_async(self._status(), self._session)
+
+    async def index_build(self) -> IndexBuild | None:
+        """As ``Collection.index_build``."""
+        return await run_async(status.building(self._target.generation), self._session)
 
     async def optimize(self) -> None:
         """As ``Collection.optimize``."""

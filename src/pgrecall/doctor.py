@@ -5,18 +5,16 @@ A flow that composes ``store`` and ``ingest``; what is broken is made again from
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
 
 from pgrecall import errors
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
-from pgrecall.flow import Flow
-from pgrecall.ingest.job import Ingestion
+from pgrecall.flow import Flow, compute
+from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk, embed, write
 from pgrecall.load.markup import markup_of
 from pgrecall.store import collections, documents, environment, structure, verify
@@ -68,21 +66,6 @@ class Diagnosis:
         self.repaired += problem.repaired
         if len(self.problems) < LISTED:
             self.problems.append(problem)
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Work without waiting: in a thread when awaited, so that the event loop goes on."""
-
-    work: Callable[[], Any]
-
-    def perform(self, session: object) -> Any:
-        """At once."""
-        return self.work()
-
-    async def perform_async(self, session: object) -> Any:
-        """In a thread."""
-        return await asyncio.to_thread(self.work)
 
 
 def doctor(embedders: Sequence[Embedder] = ()) -> Flow[Diagnosis]:
@@ -210,6 +193,13 @@ def _rewritten(
     embedders: Mapping[str, Embedder],
 ) -> Flow[str]:
     """Chunk and embed a document again from its stored text; why that failed, or ""."""
+    try:
+        active = yield from collections.active(generation.collection)
+    except errors.CollectionNotFound as exc:
+        return str(exc)
+    if active.generation_id != generation.generation_id:
+        yield from verify.take_out(generation, broken)
+        return ""
     embedder, reason = _opened(generation.embedder, embedders)
     if embedder is None:
         return reason or ""
@@ -218,15 +208,16 @@ def _rewritten(
     prepared = Prepared(
         document=document,
         document_id=broken.document_id,
+        generation=generation,
         # That of another text would have the next ingestion skip the document.
         content_hash=intact or documents.document_hash(document, markup),
         markup=markup,
         known=True,
         replaces=broken.version,
     )
-    job = Ingestion(generation=generation, embedder=embedder, tenant_id=broken.tenant_id)
+    job = Ingestion(lane=Lane(generation, embedder), tenant_id=broken.tenant_id)
     try:
-        yield Compute(lambda: chunk(job, prepared))
+        yield from compute(lambda: chunk(job, prepared))
         yield from write(job, (yield from embed(job, [prepared])))
     except errors.DatabaseUnavailable:
         raise

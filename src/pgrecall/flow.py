@@ -11,7 +11,9 @@ written once and serves both flavours::
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import asyncio
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +30,27 @@ class Step(Protocol):
 
 
 Flow: TypeAlias = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Compute something that takes the processor a while."""
+
+    work: Callable[[], Any]
+
+    def perform(self, session: object) -> Any:
+        """Here and now."""
+        return self.work()
+
+    async def perform_async(self, session: object) -> Any:
+        """In a thread, so that nobody who awaits is held up."""
+        return await asyncio.to_thread(self.work)
+
+
+def compute(work: Callable[[], T]) -> Generator[Step, Any, T]:
+    """The result of ``work``."""
+    result: T = yield Compute(work)
+    return result
 
 
 def run(flow: Flow[T], session: Any) -> T:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
-from pgrecall.cli.output import as_json, complain, err, out, print_json, remark
+from pgrecall.cli.output import as_json, complain, err, money, out, print_json, remark
+from pgrecall.cli.plan import print_plan
 
 if TYPE_CHECKING:
     from pgrecall.chunking import ChunkConfig
+    from pgrecall.collection import Collection as Target
+    from pgrecall.collection import Running
+    from pgrecall.database import Described
     from pgrecall.ingest import Progress
     from pgrecall.load import LoadOptions
-    from pgrecall.types import IngestReport
+    from pgrecall.types import EnqueueReport, Failure, IngestReport
 
 #: Failures that are listed by name; --json has them all.
 LISTED = 20
@@ -77,6 +81,20 @@ def ingest(
         str | None,
         typer.Option(show_default=False, help="For a new collection: pg_textsearch ranks words."),
     ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Only read here, and let `pgrecall worker` do the rest.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what would be done, and what it would cost.")
+    ] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(show_default=False, min=0, help="Embed no more tokens than that."),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(show_default=False, min=0, help="Spend no more US dollars, by list price."),
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -95,24 +113,35 @@ def ingest(
         encoding=encoding,
         language=language,
     )
-    chunking = _chunking(chunk_tokens, chunk_overlap)
+    wanted: Described = {
+        "embedder": embedder,
+        "chunking": _chunking(chunk_tokens, chunk_overlap),
+        "text_search": text_search,
+    }
+    running: Running = {"max_tokens": max_tokens, "max_cost": max_cost}
+    shown = err().is_terminal and not quiet
     with open_database(url) as db:
-        target = db.create_collection(
-            collection,
-            embedder=embedder,
-            chunking=chunking,
-            text_search=text_search,
-            exist_ok=True,
-        )
-        shown = err().is_terminal and not quiet
-        with _resumable(), _progress(sources, options, shown=shown) as progress:
-            report = target.ingest(sources, options=options, progress=progress)
+        if plan:
+            print_plan(
+                db.planned(collection, **wanted).plan(sources, options=options, **running),
+                as_json_=as_json_,
+            )
+            return
+        target = db.create_collection(collection, **wanted, exist_ok=True)
+        if queue:
+            handed_over = target.enqueue(sources, options=options)
+            if not db.queue_status().workers:
+                remark("No worker runs yet: `pgrecall worker` takes them in.")
+            _end_queued(handed_over, as_json_, strict=strict)
+        with _resumable(), _progress(sources, options, target, shown=shown) as progress:
+            running["progress"] = progress
+            report = target.ingest(sources, options=options, **running)
     if as_json_:
         print_json(as_json(report))
     else:
         _print(report)
     nothing = report.failed and not report.documents
-    raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
+    raise typer.Exit(1 if nothing or report.left or (strict and report.failed) else 0)
 
 
 def delete(
@@ -158,42 +187,54 @@ def _resumable() -> Iterator[None]:
 
 @contextmanager
 def _progress(
-    sources: list[str], options: LoadOptions, *, shown: bool
+    sources: list[str], options: LoadOptions, target: Target, *, shown: bool
 ) -> Iterator[Progress | None]:
-    """A bar on a terminal, nothing elsewhere."""
+    """A line for each stage on a terminal, nothing elsewhere."""
     if not shown:
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
+    from pgrecall.cli.progress import stages
     from pgrecall.load import discover
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Bar(*columns, TimeRemainingColumn(), console=err(), transient=True) as bar:
+    def count() -> int | None:
         # Looking for files is quick beside reading them, so that a second look can be afforded.
-        count = None if "-" in sources else sum(1 for _ in discover(sources, options))
-        task = bar.add_task("", total=count, rate="")
+        return None if "-" in sources else sum(1 for _ in discover(sources, options))
 
-        def update(report: IngestReport) -> None:
-            done = report.documents + len(report.failed)
-            elapsed = bar.tasks[0].elapsed or 0
-            rate = f"{done / elapsed:.0f} documents/s, {report.chunks} chunks" if elapsed else ""
-            bar.update(task, completed=done, rate=rate)
+    with stages(count, target.index_build) as progress:
+        yield progress
 
-        yield update
+
+def _end_queued(report: EnqueueReport, as_json_: bool, *, strict: bool) -> NoReturn:
+    if as_json_:
+        print_json(as_json(report))
+    else:
+        out().print(
+            f"{report.queued} queued, {report.unchanged} unchanged, {len(report.failed)} failed"
+        )
+        _print_failures(report.failed)
+    nothing = report.failed and not report.queued + report.unchanged
+    raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
+
+
+def _print_failures(failed: Sequence[Failure]) -> None:
+    for failure in failed[:LISTED]:
+        complain(f"{failure.uri}: {failure.reason}")
+    if len(failed) > LISTED:
+        remark(f"... and {len(failed) - LISTED} more; --json lists them all")
 
 
 def _print(report: IngestReport) -> None:
     out().print(
         f"{report.new} new, {report.changed} changed, {report.unchanged} unchanged, "
         f"{len(report.failed)} failed; {report.chunks} chunks "
-        f"({report.embedded} embedded, {report.reused} reused), {report.tokens} tokens, "
-        f"{report.seconds:.1f} s"
+        f"({report.embedded} embedded, {report.reused} reused), {report.tokens} tokens"
+        f"{', ' + money(report.cost) if report.cost else ''}, {report.seconds:.1f} s"
     )
-    for failure in report.failed[:LISTED]:
-        complain(f"{failure.uri}: {failure.reason}")
-    if len(report.failed) > LISTED:
-        remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
+    if report.left:
+        complain(
+            f"The budget was used up: {report.left:,} documents are left, of {report.left_tokens:,} tokens. "
+            "The same command goes on with them."
+        )
+    _print_failures(report.failed)
     for uri, note in report.notes[:LISTED]:
         remark(f"{uri}: {note}")

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from threading import Event
 from typing import TypeVar
-
-from pgrecall.errors import EmbeddingError
-from pgrecall.types import FloatArray
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
 def in_threads(
-    work: Callable[[Item, Event], Answer], items: Sequence[Item], concurrency: int
+    work: Callable[[Item, Future[None]], Answer], items: Sequence[Item], concurrency: int
 ) -> list[Answer]:
     """``[work(item, stopped) for item in items]``, up to ``concurrency`` at a time.
 
-    The first failure is raised. The items that wait are dropped then, and the event tells those
-    under way not to try again.
+    The first failure is raised. The items that wait are dropped then, and the future (done when it is
+    time to stop) tells those under way not to try again.
     """
-    stopped = Event()
+    stopped: Future[None] = Future()
     if len(items) < 2:
         return [work(item, stopped) for item in items]
     with ThreadPoolExecutor(min(concurrency, len(items)), "pgrecall-embed") as pool:
@@ -32,7 +27,7 @@ def in_threads(
         try:
             return _results(futures)
         finally:
-            stopped.set()
+            stopped.set_result(None)
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -41,16 +36,6 @@ def _results(futures: Sequence[Future[Answer]]) -> list[Answer]:
     for future in done:
         future.result()  # raises what failed, wherever it stands in the order
     return [future.result() for future in futures]
-
-
-@contextmanager
-def handing_over(answered: Mapping[int, FloatArray]) -> Iterator[None]:
-    """A failure inside takes along what was answered before it."""
-    try:
-        yield
-    except EmbeddingError as exc:
-        exc.answered = {**answered, **exc.answered}
-        raise
 
 
 async def in_tasks(

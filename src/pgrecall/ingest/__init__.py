@@ -9,7 +9,18 @@ stays flat. Each rule is a function or a flow here, and both chains are made of 
 
 from __future__ import annotations
 
-from pgrecall.ingest.chains import Sources, ingest, ingest_async
-from pgrecall.ingest.job import Ingestion, Progress
+from pgrecall.ingest.budget import Budget
+from pgrecall.ingest.chains import Sources, ingest, ingest_async, plan, plan_async
+from pgrecall.ingest.job import Ingestion, Lane, Progress
 
-__all__ = ["Ingestion", "Progress", "Sources", "ingest", "ingest_async"]
+__all__ = [
+    "Budget",
+    "Ingestion",
+    "Lane",
+    "Progress",
+    "Sources",
+    "ingest",
+    "ingest_async",
+    "plan",
+    "plan_async",
+]

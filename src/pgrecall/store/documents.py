@@ -11,9 +11,9 @@ from uuid import UUID, uuid5
 
 from psycopg.types.json import Jsonb
 
-from pgrecall.errors import CollectionNotFound, DatabaseError
+from pgrecall.errors import DatabaseError, GenerationChanged
 from pgrecall.flow import Flow
-from pgrecall.store import reuse
+from pgrecall.store import lanes, reuse
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import Row, copy_rows, fetch, transaction
 from pgrecall.types import Chunk, Document, Failure, Markup
@@ -34,6 +34,8 @@ class Prepared:
 
     document: Document
     document_id: UUID
+    #: The one that chunks and vectors are for.
+    generation: Generation
     content_hash: bytes
     markup: Markup
     chunks: list[Chunk] = field(default_factory=list)
@@ -46,6 +48,8 @@ class Prepared:
     waiting: set[bytes] = field(default_factory=set)
     #: Whether the ledger held a version of it before.
     known: bool = False
+    #: The same document as generations that are being built hold it.
+    others: list[Prepared] = field(default_factory=list)
     #: The only version that it may replace; None: whichever is there.
     replaces: int | None = None
 
@@ -53,6 +57,11 @@ class Prepared:
     def key(self) -> Key:
         """The document's identity."""
         return self.document.tenant_id, self.document_id
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What the queue knows it by."""
+        return self.document.tenant_id, self.document.uri
 
 
 def document_id(collection: str, document: Document) -> UUID:
@@ -87,18 +96,20 @@ class Entry:
     content_hash: bytes | None
     #: Why the last attempt failed; None if it did not.
     error: str | None
+    #: The generations that hold this version.
+    generations: Sequence[int]
 
 
 def ledger(keys: Sequence[Key]) -> Flow[dict[Key, Entry]]:
     """The entries of the documents that are known."""
     rows = yield from fetch(
         """
-        SELECT tenant_id, document_id, content_hash, error FROM pgrecall.documents
+        SELECT tenant_id, document_id, content_hash, error, generations FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
         """,
         [list({tenant for tenant, _ in keys}), [identity for _, identity in keys]],
     )
-    return {(row[0], row[1]): Entry(row[2], row[3]) for row in rows}
+    return {(row[0], row[1]): Entry(row[2], row[3], row[4]) for row in rows}
 
 
 def forget_failure(key: Key) -> Flow[None]:
@@ -112,6 +123,9 @@ def forget_failure(key: Key) -> Flow[None]:
 def write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     """Swap whole documents for their new versions, in one short transaction.
 
+    Generations that are being built get theirs of ``Prepared.others`` in the same one. Raises
+    GenerationChanged if ``generation`` is not the active one any more.
+
     Several small documents share a transaction, for speed; each is still there in its old version or
     in its new one. Rows are locked in the order of their keys, so that two writers never deadlock.
     """
@@ -123,15 +137,13 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     # A crash may lose the last moments of an ingestion, never half a document, and the next run
     # finds what is missing; ``indexes.settle`` ends with a commit that waits for the disk.
     yield from fetch("SET LOCAL synchronous_commit = off")
-    # Before any other lock, so that dropping the collection waits for the writers, or they for it.
-    here = yield from fetch(
-        "SELECT true FROM pgrecall.collections WHERE collection_id = %s FOR KEY SHARE",
-        [generation.collection_id],
-    )
-    if not here:
-        raise CollectionNotFound("The collection was dropped meanwhile.")
+    open_ = yield from lanes.lanes(generation)
     batch = yield from _expected(batch)
-    yield from _know_languages(generation, {p.document.language for p in batch})
+    if any(p.generation.generation_id != generation.generation_id for p in batch):
+        raise GenerationChanged
+    for item in batch:
+        item.others = [o for o in item.others if o.generation.generation_id in open_.building]
+    yield from know_languages([generation.generation_id, *open_.building], batch)
     versions = yield from fetch(UPSERT, _columns(generation, batch))
     # What is new has no chunks to make room.
     replaced = [(tenant, identity) for tenant, identity, version in versions if version > 1]
@@ -139,35 +151,43 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
         yield from fetch(
             """
             DELETE FROM pgrecall.chunks
-             WHERE generation_id = %s AND tenant_id = ANY(%s) AND document_id = ANY(%s)
+             WHERE generation_id = ANY(%s) AND tenant_id = ANY(%s) AND document_id = ANY(%s)
             """,
             [
-                generation.generation_id,
+                list(open_.every),
                 list({tenant for tenant, _ in replaced}),
                 [identity for _, identity in replaced],
             ],
         )
-    short = [p for p in batch if len(p.chunks) <= LONG]
-    rows = (row for p in short for row in _rows(generation, p, slice(0, LONG), p.vectors))
+    copies = [item for prepared in batch for item in (prepared, *prepared.others)]
+    yield from copy_chunks(copies)
+
+
+def copy_chunks(batch: Sequence[Prepared]) -> Flow[None]:
+    """Write the chunks of documents, each into its generation; vectors that waited for them go."""
+    short = [item for item in batch if len(item.chunks) <= LONG]
+    rows = (row for item in short for row in _rows(item, slice(0, LONG), item.vectors))
     yield from copy_rows(COPY, COPY_TYPES, rows)
-    yield from reuse.forget(generation.model, [key for p in short for key in p.waiting])
-    for prepared in batch:
-        if len(prepared.chunks) > LONG:
-            yield from _write_long(generation, prepared)
+    for item in short:
+        yield from reuse.forget(item.generation.model, list(item.waiting))
+    for item in batch:
+        if len(item.chunks) > LONG:
+            yield from _write_long(item)
 
 
-def _write_long(generation: Generation, prepared: Prepared) -> Flow[None]:
+def _write_long(prepared: Prepared) -> Flow[None]:
     """The chunks of a long document, a part at a time, with the vectors that wait for them."""
+    model = prepared.generation.model
     for part in reuse.slices(len(prepared.chunks), LONG):
         keys = prepared.hashes[part]
-        found = (yield from reuse.stored(generation.model, set(keys))).vectors
+        found = (yield from reuse.stored(model, set(keys))).vectors
         if not found.keys() >= set(keys):
             raise DatabaseError("Vectors that waited for this document were removed; run it again.")
         vectors = [found[key] for key in keys]
-        yield from copy_rows(COPY, COPY_TYPES, _rows(generation, prepared, part, vectors))
+        yield from copy_rows(COPY, COPY_TYPES, _rows(prepared, part, vectors))
     # Not before: a text may stand in two parts.
     for part in reuse.slices(len(prepared.chunks), LONG):
-        yield from reuse.forget(generation.model, prepared.hashes[part])
+        yield from reuse.forget(model, prepared.hashes[part])
 
 
 def _expected(batch: Sequence[Prepared]) -> Flow[Sequence[Prepared]]:
@@ -187,37 +207,39 @@ def _expected(batch: Sequence[Prepared]) -> Flow[Sequence[Prepared]]:
     return [p for p in batch if p.replaces in (None, versions.get(p.key))]
 
 
-def _know_languages(generation: Generation, languages: set[str | None]) -> Flow[None]:
+def know_languages(generations: Sequence[int], batch: Sequence[Prepared]) -> Flow[None]:
     """Questions are read in every language that a document of the generation is in."""
-    others = sorted(filter(None, languages - {None, generation.language}))
+    others = {p.document.language for p in batch} - {None, batch[0].generation.language}
     if others:
+        languages = sorted(filter(None, others))
         yield from fetch(
             """
             UPDATE pgrecall.generations
                SET languages = ARRAY(SELECT DISTINCT unnest(languages || %s::text[]))
-             WHERE generation_id = %s AND NOT languages @> %s::text[]
+             WHERE generation_id = ANY(%s) AND NOT languages @> %s::text[]
             """,
-            [others, generation.generation_id, others],
+            [languages, list(generations), languages],
         )
 
 
 UPSERT = """
     INSERT INTO pgrecall.documents AS d
            (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
-            content_hash, text, pages, metadata, notes, version, status)
+            content_hash, text, pages, metadata, notes, generations, version, status)
     SELECT tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
            content_hash, text, pages::integer[], metadata,
-           ARRAY(SELECT jsonb_array_elements_text(notes)), 1, 'ready'
+           ARRAY(SELECT jsonb_array_elements_text(notes)), generations::integer[], 1, 'ready'
       FROM unnest(%b::text[], %b::uuid[], %b::integer[], %b::text[], %b::text[], %b::text[],
                   %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::jsonb[],
-                  %b::jsonb[])
+                  %b::jsonb[], %b::text[])
            AS n (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
-                 content_hash, text, pages, metadata, notes)
+                 content_hash, text, pages, metadata, notes, generations)
     ON CONFLICT (tenant_id, document_id) DO UPDATE
        SET uri = excluded.uri, title = excluded.title, mime_type = excluded.mime_type,
            markup = excluded.markup, language = excluded.language,
            content_hash = excluded.content_hash, text = excluded.text, pages = excluded.pages,
-           metadata = excluded.metadata, notes = excluded.notes, version = d.version + 1,
+           metadata = excluded.metadata, notes = excluded.notes,
+           generations = excluded.generations, version = d.version + 1,
            status = 'ready', error = NULL, updated_at = excluded.updated_at
     RETURNING tenant_id, document_id, version
 """
@@ -255,11 +277,16 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
         ["{" + ",".join(map(str, d.pages)) + "}" for d in documents],
         [Jsonb(dict(d.metadata)) for d in documents],
         [Jsonb(list(d.notes)) for d in documents],
+        [_array([p.generation, *(other.generation for other in p.others)]) for p in batch],
     ]
 
 
+def _array(generations: Sequence[Generation]) -> str:
+    return "{" + ",".join(str(g.generation_id) for g in generations) + "}"
+
+
 def _rows(
-    generation: Generation, prepared: Prepared, part: slice, vectors: Sequence[bytes]
+    prepared: Prepared, part: slice, vectors: Sequence[bytes]
 ) -> Iterator[tuple[object, ...]]:
     """The rows of some of a document's chunks; ``vectors`` are those of the part."""
     document = prepared.document
@@ -268,7 +295,7 @@ def _rows(
         prepared.chunks[part], prepared.hashes[part], vectors, strict=True
     ):
         yield (
-            generation.generation_id,
+            prepared.generation.generation_id,
             document.tenant_id,
             prepared.document_id,
             chunk.ordinal,
@@ -282,7 +309,7 @@ def _rows(
             chunk.header,
             chunk.content,
             key,
-            document.language or generation.language,
+            document.language or prepared.generation.language,
             metadata,
             vector,
         )
@@ -317,7 +344,18 @@ def record_failure(generation: Generation, failure: Failure, tenant_id: str = ""
 
 
 def delete(generation: Generation, uris: Sequence[str], tenant_id: str | None) -> Flow[int]:
-    """Remove documents by uri, with their chunks; the number of documents that were there."""
+    """Remove documents by uri, with their chunks and what waits of them; how many there were."""
+    return (yield from transaction(_delete(generation, uris, tenant_id)))
+
+
+def _delete(generation: Generation, uris: Sequence[str], tenant_id: str | None) -> Flow[int]:
+    yield from fetch(
+        """
+        DELETE FROM pgrecall.queue
+         WHERE collection_id = %s AND uri = ANY(%s) AND (%s::text IS NULL OR tenant_id = %s)
+        """,
+        [generation.collection_id, list(uris), tenant_id, tenant_id],
+    )
     rows: list[Row] = yield from fetch(
         """
         DELETE FROM pgrecall.documents

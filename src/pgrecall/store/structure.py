@@ -90,11 +90,11 @@ def _leftovers() -> Flow[list[Defect]]:
         detail = "its generation is gone, nobody can search it"
         found.append(_statement("leftover table", name, detail, drop))
     rows = yield from fetch(
-        """
+        r"""
         SELECT p.proname FROM pg_proc AS p
-         WHERE p.pronamespace = 'pgrecall'::regnamespace AND p.proname ~ '^nearest_g[0-9]+$'
+         WHERE p.pronamespace = 'pgrecall'::regnamespace AND p.proname ~ '^(nearest|search_vector)_g[0-9]+$'
            AND NOT EXISTS (SELECT FROM pgrecall.generations AS g
-                            WHERE 'nearest_g' || g.generation_id = p.proname)
+                            WHERE p.proname ~ ('_g' || g.generation_id || '$'))
         """
     )
     for (name,) in rows:
@@ -151,22 +151,23 @@ def _collections() -> Flow[list[Defect]]:
 def _functions() -> Flow[list[Defect]]:
     rows = yield from fetch(
         """
-        SELECT c.name, g.generation_id
+        SELECT c.name, g.generation_id, f.name || '_g' || g.generation_id
           FROM pgrecall.generations AS g
-          JOIN pgrecall.collections AS c ON c.collection_id = g.collection_id
+          JOIN pgrecall.collections AS c ON c.collection_id = g.collection_id,
+               unnest('{nearest,search_vector}'::text[]) AS f (name)
          WHERE NOT EXISTS (SELECT FROM pg_proc AS p
                             WHERE p.pronamespace = 'pgrecall'::regnamespace
-                              AND p.proname = 'nearest_g' || g.generation_id)
+                              AND p.proname = f.name || '_g' || g.generation_id)
         """
     )
     return [
         _statement(
             "function",
             name,
-            f"the function nearest_g{number} that searches it is missing",
+            f"the function {function} that searches it is missing",
             sql.SQL("SELECT pgrecall.create_nearest({})").format(sql.Literal(number)),
         )
-        for name, number in rows
+        for name, number, function in rows
     ]
 
 

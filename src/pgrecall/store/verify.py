@@ -17,7 +17,7 @@ from psycopg import sql
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Key, document_hash, page_of
-from pgrecall.store.session import fetch
+from pgrecall.store.session import fetch, transaction
 from pgrecall.types import Document
 
 #: Documents, bytes of their texts, and chunks that are read at once: what bounds memory.
@@ -98,6 +98,31 @@ def faults(generation: Generation, key: Key) -> Flow[dict[str, tuple[str, int]]]
     return broken.faults if broken else {}
 
 
+def take_out(generation: Generation, item: Checked) -> Flow[None]:
+    """Remove a document from a generation that is not active; it is filled in again when that matters."""
+    yield from transaction(_take_out(generation, item))
+
+
+def _take_out(generation: Generation, item: Checked) -> Flow[None]:
+    where = [item.tenant_id, item.document_id]
+    yield from fetch(
+        """
+        UPDATE pgrecall.documents SET generations = array_remove(generations, %s)
+         WHERE tenant_id = %s AND document_id = %s AND version = %s
+        """,
+        [generation.generation_id, *where, item.version],
+    )
+    yield from fetch(
+        """
+        DELETE FROM pgrecall.chunks AS c USING pgrecall.documents AS d
+         WHERE c.generation_id = %s AND c.tenant_id = %s AND c.document_id = %s
+           AND d.tenant_id = c.tenant_id AND d.document_id = c.document_id
+           AND NOT d.generations @> ARRAY[%s::integer]
+        """,
+        [generation.generation_id, *where, generation.generation_id],
+    )
+
+
 def _again(generation: Generation, item: Checked) -> Flow[Checked | None]:
     """The document if it is broken, and was not just being written."""
     for _ in range(ATTEMPTS):
@@ -118,9 +143,12 @@ def _places(generation: Generation, after: Place) -> Flow[list[Place]]:
         SELECT uri, tenant_id, document_id, octet_length(text) FROM pgrecall.documents
          WHERE collection_id = %s AND (uri, tenant_id, document_id) > (%s, %s, %s)
            AND (status = 'ready' OR content_hash IS NOT NULL)
+           -- The active one has all of them; another one those that name it.
+           AND (generations @> ARRAY[%s::integer] OR EXISTS (
+                SELECT FROM pgrecall.collections AS c WHERE c.active_generation_id = %s))
          ORDER BY uri, tenant_id, document_id LIMIT %s
         """,
-        [generation.collection_id, *after, DOCUMENTS],
+        [generation.collection_id, *after, *[generation.generation_id] * 2, DOCUMENTS],
     )
     places: list[Place] = []
     size = 0
@@ -160,8 +188,16 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
                mime_type, markup, language, pages, notes
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND collection_id = %s
+           -- The active one has all of them; another one those that name it.
+           AND (generations @> ARRAY[%s::integer] OR EXISTS (
+                SELECT FROM pgrecall.collections AS c WHERE c.active_generation_id = %s))
         """,
-        [list({k[0] for k in keys}), [k[1] for k in keys], generation.collection_id],
+        [
+            list({k[0] for k in keys}),
+            [k[1] for k in keys],
+            generation.collection_id,
+            *[generation.generation_id] * 2,
+        ],
     )
     found = []
     for tenant_id, document_id, version, content_hash, status, uri, text, *rest in rows:
