@@ -47,7 +47,8 @@ class Eye:
     @staticmethod
     def _scaled(rows: Any) -> FloatArray:
         vectors = np.array(rows, np.float32).reshape(-1, 4)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        scaled: FloatArray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return scaled
 
 
 def picture(colour: Any = "red", size: tuple[int, int] = (40, 30), **options: Any) -> bytes:
@@ -94,6 +95,7 @@ def test_pictures_and_texts_in_one_collection(db: pgrecall.Database, album: Path
     by_path = docs.search(Image(album / "my-green_car.jpg"), where={"image": "image/jpeg"})
     assert [hit.title for hit in by_path] == ["my green car"]
 
+    assert db.verify().healthy
     stored = docs.document(str(album / "my-red_car.png"))
     assert stored.media is not None
     assert opened(stored.media).size == (40, 30)
@@ -151,7 +153,8 @@ def test_an_embedder_of_texts_refuses_pictures_one_by_one(
 
 def test_questions_of_pictures(db: pgrecall.Database, tmp_path: Path) -> None:
     docs = db.create_collection("album", embedder=Eye())
-    docs.ingest([Document(uri="a", text="red", media=picture())])
+    docs.ingest([Document(uri="a", text="", media=picture())])
+    assert db.verify().healthy
     assert docs.search(["red", Image(picture())], mode="vector")[0].uri == "a"
     with pytest.raises(errors.InvalidArgument, match="needs words"):
         docs.search(Image(picture()), mode="hybrid")

@@ -309,7 +309,7 @@ def test_overlap_is_one_of_a_thing_with_itself(docs: Collection) -> None:
     assert found.differing == ()
 
 
-@pytest.mark.parametrize("line", ["{", '{"query": "x"}', '{"question": " "}', '{"question": 1}'])
+@pytest.mark.parametrize("line", ["{", '{"asked": "x"}', '{"question": " "}', '{"question": 1}'])
 def test_questions_that_cannot_be_read(tmp_path: Path, line: str) -> None:
     file = tmp_path / "q"
     file.write_text(f"fine\n{line}\n")

@@ -19,6 +19,7 @@ import numpy as np
 
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import Embedder, known_model, open_embedder
+from pgrecall.embed.steps import embed_documents
 from pgrecall.errors import DatabaseUnavailable, InvalidArgument
 from pgrecall.evaluate.metrics import jaccard, judged_metrics, known_item_metrics, uris
 from pgrecall.evaluate.questions import JudgedQuestion, known_items
@@ -31,7 +32,8 @@ from pgrecall.load import read
 from pgrecall.retrieve import SearchOptions, Target, search_in
 from pgrecall.store import collections, documents, filling, indexes, throwaway
 from pgrecall.store.collections import Generation, NewGeneration
-from pgrecall.types import Document, Failure, Hits
+from pgrecall.store.documents import Prepared
+from pgrecall.types import Chunk, Document, Failure, Hits
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ logger = logging.getLogger(__name__)
 BATCH = 32
 #: Pieces of texts that are asked where there are no judgements.
 PIECES = 100
+#: Chunks that a model is timed with whose vectors are stored already.
+PROBE = 64
 
 Progress = Callable[[str, int, int], None]
 
@@ -187,17 +191,27 @@ class _Trial:
         yield from compute(partial(embedder.embed_query, "warm"))
         budget = Budget.of(embedder.name, None, None)
         job = Ingestion(lane=lane, into_ledger=False, budget=budget)
+        tokens = 0
+        probe: list[Chunk] = []
         began = time.perf_counter()
         for batch in _batches(sample):
             yield from throwaway.touch(generation.collection)
-            yield from _take_in(job, batch)
+            done = yield from _take_in(job, batch)
+            pieces = [piece for item in done for piece in item.chunks]
+            tokens += sum(piece.tokens for piece in pieces)
+            if len(probe) < PROBE and not any(item.document.media for item in done):
+                probe += pieces[: PROBE - len(probe)]
             self._tell(job, len(sample))
         seconds = time.perf_counter() - began
         report = job.report
         if not report.new:
             raise InvalidArgument(f"None of the documents went in: {report.failed[0].reason}")
         yield from indexes.settle(generation, written=report.chunks)
-        self._note(job, seconds)
+        speed: float | None = report.new / seconds
+        if 2 * report.embedded < report.chunks:
+            # Most vectors were stored already, so that took no time.
+            speed = yield from _speed(embedder, probe, report.chunks / report.new)
+        self._note(job, tokens, speed)
         self.result = replace(self.result, bytes=(yield from throwaway.size(generation)))
         yield from self._ask(Target(generation, embedder))
 
@@ -206,19 +220,18 @@ class _Trial:
         if self.evaluation.progress is not None:
             self.evaluation.progress(self.result.embedder, done, documents)
 
-    def _note(self, job: Ingestion, seconds: float) -> None:
+    def _note(self, job: Ingestion, tokens: int, speed: float | None) -> None:
         report, model = job.report, known_model(job.embedder.name)
         price = None if model is None else model.price
-        mostly_new = 2 * report.embedded > report.chunks
         self.result = replace(
             self.result,
             dimensions=job.generation.dimensions,
             documents=report.new,
             failed=len(report.failed),
             chunks=report.chunks,
-            tokens=report.tokens,
-            documents_per_second=report.new / seconds if mostly_new else None,
-            cost=report.cost,
+            tokens=tokens,
+            documents_per_second=speed,
+            cost=job.budget.cost(tokens),
             price=price,
             price_source=None if model is None else model.price_source or model.source,
         )
@@ -262,7 +275,8 @@ def _batches(sample: Sequence[Document]) -> Iterator[Sequence[Document]]:
         yield sample[start : start + BATCH]
 
 
-def _take_in(job: Ingestion, batch: Sequence[Document]) -> Flow[None]:
+def _take_in(job: Ingestion, batch: Sequence[Document]) -> Flow[list[Prepared]]:
+    """Take documents in; those that went in."""
     group = [identified(job.generation, document) for document in batch]
     for item in group:
         yield from compute(partial(chunk, job, item))
@@ -270,6 +284,16 @@ def _take_in(job: Ingestion, batch: Sequence[Document]) -> Flow[None]:
     if done:
         yield from documents.write(job.generation, done)
     job.written(done)
+    return done
+
+
+def _speed(embedder: Embedder, probe: Sequence[Chunk], per_document: float) -> Flow[float | None]:
+    """Documents per second, from some chunks that are embedded for nothing; None without any."""
+    if not probe:
+        return None
+    began = time.perf_counter()
+    yield from embed_documents(embedder, [piece.embedded_text for piece in probe])
+    return len(probe) / (time.perf_counter() - began) / per_document
 
 
 def _compare(trials: Sequence[_Trial]) -> None:

@@ -23,7 +23,7 @@ class ModelResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     #: Other model -> mean share of the documents found by either that both found.
     overlap: Mapping[str, float] = field(default_factory=dict)
-    #: Chunked, embedded and written; None where most vectors were stored already.
+    #: Chunked, embedded and written; of a model whose vectors were stored already, embedded.
     documents_per_second: float | None = None
     #: Milliseconds from the question to its hits, embedding included.
     p50_ms: float | None = None

@@ -48,6 +48,7 @@ def clean_document(document: Document) -> Document:
     metadata = cleaner.metadata(document.metadata)
     if document.media is not None:
         metadata = {"image": document.mime_type, **metadata}
+        text = text if text.strip() else uri
     return replace(
         document,
         uri=uri,

@@ -139,20 +139,20 @@ def _loader(file: OpenFile, source: Source) -> Loader | None:
         return _as(file, ".pdf")
     if file.head.startswith(b"{\\rtf"):
         return _as(file, ".rtf")
-    if (suffix := image.kind(file.head)) or file.suffix in image.SUFFIXES:
-        if file.options.images:
-            return _as(file, suffix or file.suffix)
+    known = file.suffix in _LOADERS and file.suffix not in image.SUFFIXES
+    suffix = image.kind(file.head)
+    if file.options.images and (suffix or file.suffix in image.SUFFIXES):
+        return _as(file, suffix or file.suffix)
+    if suffix and not known:
         if not source.named:
             return None
-        if suffix:
-            raise UnreadableSource(image.REFUSED)
+        raise UnreadableSource(image.REFUSED)
     if file.head.startswith(b"PK\x03\x04"):
         for mimetype, suffix in _PACKAGES.items():
             if file.head.startswith(mimetype, _MIMETYPE):
                 return _as(file, suffix)
         if suffix := office.kind(file):
             return _as(file, suffix)
-    known = file.suffix in _LOADERS
     if file.suffix not in _CONTAINERS and (kind := binary_kind(file.head)):
         if not known and not source.named:
             return None

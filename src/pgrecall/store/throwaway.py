@@ -56,8 +56,8 @@ def drop(name: str) -> Flow[None]:
         yield from collections.drop(name)
 
 
-def sweep() -> Flow[list[str]]:
-    """Remove those whose owners were killed; their names."""
+def leftovers() -> Flow[list[str]]:
+    """The names of those whose owners were killed."""
     rows = yield from fetch(
         """
         SELECT name FROM pgrecall.collections AS c
@@ -70,9 +70,13 @@ def sweep() -> Flow[list[str]]:
         """,
         [PREFIX],
     )
-    for (name,) in rows:
-        yield from drop(name)
     return [name for (name,) in rows]
+
+
+def sweep() -> Flow[None]:
+    """Remove those whose owners were killed."""
+    for name in (yield from leftovers()):
+        yield from drop(name)
 
 
 def sample(generation: Generation, wanted: Collection[str], count: int) -> Flow[list[Key]]:
