@@ -127,6 +127,7 @@ def create_tables() -> None:
         sa.Column("document_id", sa.Uuid, nullable=False),
         sa.Column("collection_id", sa.Integer, nullable=False),
         sa.Column("uri", sa.Text(collation="C"), nullable=False),
+        sa.Column("source", sa.Text(collation="C")),
         sa.Column("title", sa.Text),
         sa.Column("mime_type", sa.Text, nullable=False),
         sa.Column("markup", sa.Text, nullable=False),
@@ -232,6 +233,7 @@ def create_constraints() -> None:
     for table, columns in (
         ("generations", ["collection_id"]),
         ("documents", ["collection_id", "uri"]),
+        ("documents", ["collection_id", "source", "document_id"]),
         ("chunks", ["content_hash"]),
     ):
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, schema=SCHEMA)

@@ -16,6 +16,7 @@ from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
+from pgrecall.load.scope import Sync, scopes
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
 from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
@@ -156,17 +157,25 @@ class Collection(_Described):
         *,
         options: LoadOptions | None = None,
         progress: Progress | None = None,
+        sync: bool = False,
+        allow_empty: bool = False,
     ) -> IngestReport:
         """Take in files, folders, globs or Documents; what has not changed is skipped.
 
         Each document is swapped whole. A source that cannot be read is reported in ``failed`` and stops
         nothing. ``progress`` is called with the report so far, from several threads.
 
+        ``sync`` also removes the documents that were found in these sources before and are there no more,
+        and a file that was renamed keeps its vectors. What cannot be read has not gone; a source in which
+        nothing is found keeps its documents unless ``allow_empty``.
+
         Raises EmbeddingError if the embedder fails time and again, DatabaseUnavailable if the server
         goes away; run it again to go on.
         """
         chosen = options or LoadOptions()
-        return ingest(self._session, self._job(chosen, progress), _listed(sources), chosen)
+        listed = list(_listed(sources)) if sync else _listed(sources)
+        kept = _sync(listed, chosen, allow_empty=allow_empty) if sync else None
+        return ingest(self._session, self._job(chosen, progress), listed, chosen, kept)
 
     def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
@@ -270,11 +279,15 @@ class AsyncCollection(_Described):
         *,
         options: LoadOptions | None = None,
         progress: Progress | None = None,
+        sync: bool = False,
+        allow_empty: bool = False,
     ) -> IngestReport:
         """As ``Collection.ingest``."""
         chosen = options or LoadOptions()
+        listed = list(_listed(sources)) if sync else _listed(sources)
+        kept = _sync(listed, chosen, allow_empty=allow_empty) if sync else None
         job = self._job(chosen, progress)
-        return await ingest_async(self._session, job, _listed(sources), chosen)
+        return await ingest_async(self._session, job, listed, chosen, kept)
 
     async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""
@@ -347,6 +360,13 @@ class AsyncCollection(_Described):
 
 def _model(given: str | LanguageModel | None) -> LanguageModel:
     return given if isinstance(given, LanguageModel) else language_model(given)
+
+
+def _sync(
+    sources: Iterable[StrPath | Document], options: LoadOptions, *, allow_empty: bool
+) -> Sync:
+    found = scopes(sources)
+    return Sync(scopes=found, tenant_id=options.tenant_id, allow_empty=allow_empty)
 
 
 def _listed(sources: SourceArgument) -> Iterable[StrPath | Document]:

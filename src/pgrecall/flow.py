@@ -11,7 +11,9 @@ written once and serves both flavours::
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import asyncio
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +30,27 @@ class Step(Protocol):
 
 
 Flow: TypeAlias = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Computing, or reading files: beside the event loop, in a thread, when awaited."""
+
+    work: Callable[[], Any]
+
+    def perform(self, session: object) -> Any:
+        """Blocking."""
+        return self.work()
+
+    async def perform_async(self, session: object) -> Any:
+        """Awaiting."""
+        return await asyncio.to_thread(self.work)
+
+
+def aside(work: Callable[[], T]) -> Generator[Step, Any, T]:
+    """The result of what computes or reads files."""
+    result: T = yield Aside(work)
+    return result
 
 
 def run(flow: Flow[T], session: Any) -> T:

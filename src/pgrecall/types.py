@@ -51,6 +51,9 @@ class Document:
     pages: tuple[int, ...] = ()
     #: What loading had to change, for the report, e.g. "removed 2 NUL characters".
     notes: tuple[str, ...] = ()
+    #: Where it was found: the uri of its file, its sitemap, or the name of its table. ``None`` for one that
+    #: was given. Runs that stay in step with a source remove documents of that source only.
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +176,16 @@ class Failure:
 class IngestReport:
     """What an ingestion did.
 
-    Documents: new, changed, unchanged, removed, failed. Chunks: chunks, embedded, reused.
+    Documents: new, changed, renamed, unchanged, removed, failed. Chunks: chunks, embedded, reused.
     """
 
     new: int = 0
     changed: int = 0
+    #: Documents that are where another name was before, with the same text. Only runs that stay in step
+    #: with their sources look for them; they count neither as new nor as removed.
+    renamed: int = 0
     unchanged: int = 0
+    #: Documents whose source has gone; only runs that stay in step remove any.
     removed: int = 0
     failed: list[Failure] = field(default_factory=list)
     #: Chunks written: ``embedded + reused``.
@@ -193,8 +200,8 @@ class IngestReport:
 
     @property
     def documents(self) -> int:
-        """Documents that are searchable after the run: new, changed and unchanged."""
-        return self.new + self.changed + self.unchanged
+        """Documents that are searchable after the run: new, changed, renamed and unchanged."""
+        return self.new + self.changed + self.renamed + self.unchanged
 
 
 Texts: TypeAlias = Sequence[str]

@@ -77,6 +77,12 @@ def ingest(
         str | None,
         typer.Option(show_default=False, help="For a new collection: pg_textsearch ranks words."),
     ] = None,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Also remove documents whose source has gone.")
+    ] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="With --sync: a source may have become empty.")
+    ] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -106,12 +112,14 @@ def ingest(
         )
         shown = err().is_terminal and not quiet
         with _resumable(), _progress(sources, options, shown=shown) as progress:
-            report = target.ingest(sources, options=options, progress=progress)
+            report = target.ingest(
+                sources, options=options, progress=progress, sync=sync, allow_empty=allow_empty
+            )
     if as_json_:
         print_json(as_json(report))
     else:
         _print(report)
-    nothing = report.failed and not report.documents
+    nothing = report.failed and not (report.documents or report.removed)
     raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
 
 
@@ -186,7 +194,7 @@ def _progress(
 
 def _print(report: IngestReport) -> None:
     out().print(
-        f"{report.new} new, {report.changed} changed, {report.unchanged} unchanged, "
+        f"{report.new} new, {report.changed} changed, {report.unchanged} unchanged, {_gone(report)}"
         f"{len(report.failed)} failed; {report.chunks} chunks "
         f"({report.embedded} embedded, {report.reused} reused), {report.tokens} tokens, "
         f"{report.seconds:.1f} s"
@@ -197,3 +205,8 @@ def _print(report: IngestReport) -> None:
         remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
     for uri, note in report.notes[:LISTED]:
         remark(f"{uri}: {note}")
+
+
+def _gone(report: IngestReport) -> str:
+    counts = {"renamed": report.renamed, "removed": report.removed}
+    return "".join(f"{count} {name}, " for name, count in counts.items() if count)

@@ -10,37 +10,50 @@ from contextlib import aclosing, closing
 from pgrecall.flow import run, run_async
 from pgrecall.ingest.job import WRITERS, Group, Ingestion, batched
 from pgrecall.ingest.stages import chunk, embed, select, write
+from pgrecall.ingest.sync import begin, finish
 from pgrecall.load import LoadOptions, read
 from pgrecall.load.discover import StrPath
+from pgrecall.load.scope import Sync
 from pgrecall.pipeline import ahead, ahead_async, from_thread, spread, spread_async
 from pgrecall.settle import settle
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.types import Document, IngestReport
+from pgrecall.types import Document, Failure, IngestReport
 
 Sources = Iterable[StrPath | Document]
+Batch = list[Document | Failure]
 
 
 def ingest(
-    session: Session, job: Ingestion, sources: Sources, options: LoadOptions
+    session: Session,
+    job: Ingestion,
+    sources: Sources,
+    options: LoadOptions,
+    sync: Sync | None = None,
 ) -> IngestReport:
     """Take the sources in. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
+    comparison = run(begin(job, sync), session)
+    take_in(session, job, batched(read(sources, options)))
+    run(finish(comparison), session)
+    return job.report
+
+
+def take_in(session: Session, job: Ingestion, batches: Iterator[Batch]) -> IngestReport:
+    """Take in what was read. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
     began = time.perf_counter()
-    groups = ahead(_groups(session, job, sources, options))
+    groups = ahead(_groups(session, job, batches))
     # Closed at once if something fails: an exception that is kept would keep the threads too.
     with closing(ahead(_embedded(session, job, groups))) as embedded:
         for group in spread(embedded, lambda group: run(write(job, group), session), WRITERS):
             job.written(group)
     run(settle(job.generation, lambda: job.embedder, written=job.report.chunks), session)
-    job.report.seconds = time.perf_counter() - began
+    job.report.seconds += time.perf_counter() - began
     return job.report
 
 
-def _groups(
-    session: Session, job: Ingestion, sources: Sources, options: LoadOptions
-) -> Iterator[Group]:
+def _groups(session: Session, job: Ingestion, batches: Iterator[Batch]) -> Iterator[Group]:
     group = Group()
-    for batch in ahead(batched(read(sources, options))):
+    for batch in ahead(batches):
         for item in run(select(job, batch), session):
             chunk(job, item)
             if not group.takes(item):
@@ -60,11 +73,25 @@ def _embedded(
 
 
 async def ingest_async(
-    session: AsyncSession, job: Ingestion, sources: Sources, options: LoadOptions
+    session: AsyncSession,
+    job: Ingestion,
+    sources: Sources,
+    options: LoadOptions,
+    sync: Sync | None = None,
 ) -> IngestReport:
     """As ``ingest``, awaiting."""
+    comparison = await run_async(begin(job, sync), session)
+    await take_in_async(session, job, from_thread(batched(read(sources, options))))
+    await run_async(finish(comparison), session)
+    return job.report
+
+
+async def take_in_async(
+    session: AsyncSession, job: Ingestion, batches: AsyncGenerator[Batch, None]
+) -> IngestReport:
+    """As ``take_in``, awaiting."""
     began = time.perf_counter()
-    groups = ahead_async(_groups_async(session, job, sources, options))
+    groups = ahead_async(_groups_async(session, job, batches))
     async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
         async for group in spread_async(
             embedded, lambda group: run_async(write(job, group), session), WRITERS
@@ -73,16 +100,16 @@ async def ingest_async(
     await run_async(
         settle(job.generation, lambda: job.embedder, written=job.report.chunks), session
     )
-    job.report.seconds = time.perf_counter() - began
+    job.report.seconds += time.perf_counter() - began
     return job.report
 
 
 async def _groups_async(
-    session: AsyncSession, job: Ingestion, sources: Sources, options: LoadOptions
+    session: AsyncSession, job: Ingestion, batches: AsyncGenerator[Batch, None]
 ) -> AsyncGenerator[Group, None]:
     group = Group()
-    async with aclosing(ahead_async(from_thread(batched(read(sources, options))))) as batches:
-        async for batch in batches:
+    async with aclosing(ahead_async(batches)) as read_ahead:
+        async for batch in read_ahead:
             for item in await run_async(select(job, batch), session):
                 await asyncio.to_thread(chunk, job, item)
                 if not group.takes(item):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from uuid import UUID
 
 from pgrecall import errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed.base import Embedder
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
+from pgrecall.store.documents import Former, Prepared
 from pgrecall.types import Document, Failure, IngestReport
 
 #: Documents whose hashes are compared in one round trip.
@@ -37,6 +39,13 @@ class Ingestion:
     tenant_id: str = ""
     progress: Progress | None = None
     report: IngestReport = field(default_factory=IngestReport)
+    #: What could not be read, by uri, and why: whether it has gone, nobody knows.
+    unread: dict[str, str] = field(default_factory=dict)
+    #: Stored documents whose files have gone, by SHA-256 of their text; filled by runs that stay in step.
+    gone: dict[bytes, Former] = field(default_factory=dict)
+    #: Those of them that are to be stored under another name, and those that are by now.
+    moving: set[UUID] = field(default_factory=set)
+    moved: set[UUID] = field(default_factory=set)
     _failing: int = 0
     _seen: dict[int, bytes] = field(default_factory=dict)
 
@@ -61,6 +70,20 @@ class Ingestion:
         self._seen.setdefault(key, prepared.content_hash[:8])
         return before
 
+    def has_met(self, document_id: UUID) -> bool:
+        """Whether this run met the document."""
+        return document_id.int in self._seen
+
+    def former(self, prepared: Prepared) -> Former | None:
+        """What the document was before its file was renamed; each former document is taken once."""
+        if not self.gone:
+            return None
+        text = prepared.document.text.encode("utf-8", "replace")
+        former = self.gone.pop(sha256(text).digest(), None)
+        if former is not None:
+            self.moving.add(former.document_id)
+        return former
+
     def embedded(self, failure: errors.EmbeddingError | None) -> None:
         """Lose patience with an embedder that fails batch after batch."""
         self._failing = self._failing + 1 if failure else 0
@@ -71,8 +94,11 @@ class Ingestion:
         """Count documents that are in. One thread calls it, whoever wrote them."""
         report = self.report
         for item in group:
-            report.new += not item.known
+            report.new += not item.known and not item.former
+            report.renamed += item.former is not None
             report.changed += item.known
+            if item.former is not None:
+                self.moved.add(item.former.document_id)
             report.chunks += len(item.chunks)
             report.notes.extend((item.document.uri, note) for note in item.document.notes)
         report.reused = max(0, report.chunks - report.embedded)

@@ -28,6 +28,7 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
     for item in batch:
         if isinstance(item, Failure):
             job.fail(item.uri, item.reason)
+            job.unread[item.uri] = item.reason
             yield from documents.record_failure(job.generation, item, job.tenant_id)
             continue
         prepared = _identified(job.generation, item)
@@ -42,9 +43,12 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
         stored = ledger.get(key)
         prepared.known = stored is not None and stored.content_hash is not None
         if stored is None or stored.content_hash != prepared.content_hash:
+            prepared.former = None if prepared.known else job.former(prepared)
             changed.append(prepared)
             continue
         job.report.unchanged += 1
+        if stored.source != prepared.document.source:
+            yield from documents.found_at(key, prepared.document.source)
         if stored.error is not None:
             yield from documents.forget_failure(key)
     job.tell()
@@ -69,7 +73,7 @@ def chunk(job: Ingestion, prepared: Prepared) -> None:
         job.chunking,
         tokenizer=job.embedder.tokenizer,
         markup=prepared.markup,
-        title=document.title,
+        title=prepared.embedded_title,
     )
     prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
 

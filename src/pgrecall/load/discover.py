@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -25,6 +25,10 @@ _BINARY = (
 )
 BINARY_SUFFIXES = frozenset(_BINARY.split())
 _GLOB_CHARACTERS = frozenset("*?[")
+
+#: Why a folder and a glob are failures in which nothing was found.
+EMPTY_FOLDER = "The folder holds nothing to load."
+EMPTY_GLOB = "No file matches the pattern."
 
 StrPath = str | os.PathLike[str]
 
@@ -77,9 +81,7 @@ def _find(path: str, options: LoadOptions) -> Iterator[Source | Failure]:
             yield from _glob(path, options)
         return
     if stat.S_ISDIR(mode):
-        yield from _nothing_is_failure(
-            path, _folder(path, options), "The folder holds nothing to load."
-        )
+        yield from _nothing_is_failure(path, _folder(path, options), EMPTY_FOLDER)
     else:
         yield _file(path, mode)
 
@@ -104,12 +106,22 @@ def _found(found: str | Failure) -> Iterator[Source | Failure]:
         yield Source(uri=path_uri(found), path=found, named=False)
 
 
-def _glob(pattern: str, options: LoadOptions) -> Iterator[Source | Failure]:
+def is_url(source: str) -> bool:
+    """Whether a source is a page or a sitemap, rather than a path."""
+    return source[:8].lower().startswith(("http://", "https://"))
+
+
+def matcher(parts: list[str]) -> Callable[[str], bool]:
+    """Whether a path below a glob's folder, written with slashes, matches its parts."""
     from pathspec import GitIgnoreSpec  # slow to load, and seldom needed
 
+    return GitIgnoreSpec.from_lines(["/" + "/".join(parts)]).match_file
+
+
+def _glob(pattern: str, options: LoadOptions) -> Iterator[Source | Failure]:
     root, parts = _split(pattern)
     fixed = parts[: parts.index("**")] if "**" in parts else parts
-    spec = GitIgnoreSpec.from_lines(["/" + "/".join(parts)])
+    matches = matcher(parts)
     start = len(os.path.join(root, ""))
 
     def enter(folder: str) -> bool:
@@ -119,13 +131,18 @@ def _glob(pattern: str, options: LoadOptions) -> Iterator[Source | Failure]:
     def matching() -> Iterator[Source | Failure]:
         for found in Walk(options=options, enter=enter).files(root):
             path = found.uri if isinstance(found, Failure) else found
-            if spec.match_file(path[start:].replace(os.sep, "/")):
+            if matches(path[start:].replace(os.sep, "/")):
                 yield from _found(found)
 
     if not os.path.isdir(root):
         yield Failure(uri=_safe_uri(pattern), reason=f"There is no folder {root}.")
     else:
-        yield from _nothing_is_failure(pattern, matching(), "No file matches the pattern.")
+        yield from _nothing_is_failure(pattern, matching(), EMPTY_GLOB)
+
+
+def split_glob(path: str) -> tuple[str, list[str]] | None:
+    """(the folder that a glob begins in, absolute; its parts below it); None for what is no glob."""
+    return None if _GLOB_CHARACTERS.isdisjoint(path) or "\0" in path else _split(path)
 
 
 def _split(pattern: str) -> tuple[str, list[str]]:

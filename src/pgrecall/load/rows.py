@@ -61,6 +61,7 @@ def _document(file: OpenFile, row: Mapping[str, Any] | str, number: int) -> Docu
         markup=None,
         language=options.said_language,
         notes=(*file.notes, *notes),
+        source=file.uri,
     )
 
 

@@ -147,6 +147,8 @@ documents = Table(
     ),
     # Compared by code point, so that an index finds what starts with a prefix.
     Column("uri", Text(collation="C"), nullable=False),
+    # Where it was found, such as the uri of its file of rows; null for documents that were given.
+    Column("source", Text(collation="C")),
     Column("title", Text),
     Column("mime_type", Text, nullable=False),
     Column("markup", Text, nullable=False),
@@ -165,6 +167,7 @@ documents = Table(
     PrimaryKeyConstraint("tenant_id", "document_id"),
     CheckConstraint("status IN ('ready', 'failed')", name="status"),
     Index(None, "collection_id", "uri"),
+    Index(None, "collection_id", "source", "document_id"),
 )
 
 chunks = Table(
