@@ -121,7 +121,7 @@ def test_what_cannot_be_read_has_not_gone(docs: Collection, folder: Path) -> Non
     report = docs.ingest(folder, sync=True)
     assert (report.removed, len(report.failed)) == (1, 2)
     assert uris(docs) == EVERYTHING - {"quinces.txt"}
-    assert report.notes == [(str(folder), UNSURE.format(2))]
+    assert report.notes == [(str(folder), UNSURE.format(3))]
     (folder / "rows.jsonl").write_text(rows("plum"))
     assert docs.ingest(folder, sync=True).removed == 2
 

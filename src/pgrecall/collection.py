@@ -5,8 +5,9 @@ Both classes only choose how to wait; what they do is in ``ingest``, ``retrieve`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from os import PathLike
+from threading import Event
 from typing import Any, TypedDict, Unpack, cast
 
 from pgrecall import errors, retrieve
@@ -14,6 +15,7 @@ from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
+from pgrecall.ingest.watch import Watched, watch, watch_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.load.scope import Sync, scopes
@@ -177,6 +179,24 @@ class Collection(_Described):
         kept = _sync(listed, chosen, allow_empty=allow_empty) if sync else None
         return ingest(self._session, self._job(chosen, progress), listed, chosen, kept)
 
+    def watch(
+        self,
+        sources: SourceArgument,
+        *,
+        options: LoadOptions | None = None,
+        progress: Progress | None = None,
+        allow_empty: bool = False,
+        stop: Event | None = None,
+    ) -> Iterator[IngestReport]:
+        """Follow files, folders and globs: ``ingest(sync=True)`` now and after each change, without end.
+
+        Yields the report of each run that did something. While the database or the embedder is out of
+        order, changes are kept and tried again; a warning is logged. Setting ``stop`` ends it.
+        """
+        chosen = options or LoadOptions()
+        watched = Watched(_paths(sources), chosen, allow_empty=allow_empty)
+        return watch(self._session, lambda: self._job(chosen, progress), watched, stop)
+
     def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
 
@@ -289,6 +309,19 @@ class AsyncCollection(_Described):
         job = self._job(chosen, progress)
         return await ingest_async(self._session, job, listed, chosen, kept)
 
+    def watch(
+        self,
+        sources: SourceArgument,
+        *,
+        options: LoadOptions | None = None,
+        progress: Progress | None = None,
+        allow_empty: bool = False,
+    ) -> AsyncGenerator[IngestReport, None]:
+        """As ``Collection.watch``; cancelling ends it."""
+        chosen = options or LoadOptions()
+        watched = Watched(_paths(sources), chosen, allow_empty=allow_empty)
+        return watch_async(self._session, lambda: self._job(chosen, progress), watched)
+
     async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""
         return await run_async(retrieve.search(self._target, question, options), self._session)
@@ -367,6 +400,16 @@ def _sync(
 ) -> Sync:
     found = scopes(sources)
     return Sync(scopes=found, tenant_id=options.tenant_id, allow_empty=allow_empty)
+
+
+def _paths(sources: SourceArgument) -> list[StrPath]:
+    listed = list(_listed(sources))
+    paths = [source for source in listed if not isinstance(source, Document)]
+    if len(paths) < len(listed):
+        raise errors.InvalidArgument(
+            "Documents that are given cannot be watched; name files, folders or globs."
+        )
+    return paths
 
 
 def _listed(sources: SourceArgument) -> Iterable[StrPath | Document]:

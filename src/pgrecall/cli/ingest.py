@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
-from pgrecall.cli.output import as_json, complain, err, out, print_json, remark
+from pgrecall.cli.output import complain, err, out, print_json, remark
 
 if TYPE_CHECKING:
     from pgrecall.chunking import ChunkConfig
+    from pgrecall.collection import Collection as Target
     from pgrecall.ingest import Progress
     from pgrecall.load import LoadOptions
     from pgrecall.types import IngestReport
@@ -83,6 +88,9 @@ def ingest(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="With --sync: a source may have become empty.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay in step (--sync) until Ctrl-C.")
+    ] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -110,17 +118,45 @@ def ingest(
             text_search=text_search,
             exist_ok=True,
         )
+        if watch:
+            _watch(
+                target, sources, options, allow_empty=allow_empty, shown=_shower(as_json=as_json_)
+            )
+            return
         shown = err().is_terminal and not quiet
         with _resumable(), _progress(sources, options, shown=shown) as progress:
             report = target.ingest(
                 sources, options=options, progress=progress, sync=sync, allow_empty=allow_empty
             )
-    if as_json_:
-        print_json(as_json(report))
-    else:
-        _print(report)
+    _shower(as_json=as_json_)(report)
     nothing = report.failed and not (report.documents or report.removed)
     raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
+
+
+def _watch(
+    target: Target,
+    sources: list[str],
+    options: LoadOptions,
+    *,
+    allow_empty: bool,
+    shown: Callable[[IngestReport], None],
+) -> None:
+    """Follow until Ctrl-C or SIGTERM; the run that is under way is finished for SIGTERM only."""
+    stop = Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        with _resumable():
+            for report in target.watch(
+                sources, options=options, allow_empty=allow_empty, stop=stop
+            ):
+                shown(report)
+                sys.stdout.flush()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _shower(*, as_json: bool) -> Callable[[IngestReport], None]:
+    return (lambda report: print_json(dataclasses.asdict(report))) if as_json else _print
 
 
 def delete(

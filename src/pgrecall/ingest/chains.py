@@ -33,7 +33,7 @@ def ingest(
 ) -> IngestReport:
     """Take the sources in. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
     comparison = run(begin(job, sync), session)
-    take_in(session, job, batched(read(sources, options)))
+    take_in(session, job, batched(read(sources, options, sync.only if sync else None)))
     run(finish(comparison), session)
     return job.report
 
@@ -81,7 +81,8 @@ async def ingest_async(
 ) -> IngestReport:
     """As ``ingest``, awaiting."""
     comparison = await run_async(begin(job, sync), session)
-    await take_in_async(session, job, from_thread(batched(read(sources, options))))
+    documents = read(sources, options, sync.only if sync else None)
+    await take_in_async(session, job, from_thread(batched(documents)))
     await run_async(finish(comparison), session)
     return job.report
 

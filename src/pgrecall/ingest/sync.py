@@ -44,7 +44,7 @@ def begin(job: Ingestion, sync: Sync | None) -> Flow[Comparison | None]:
     if sync is None:
         return None
     began = yield from origins.now()
-    for scope in sync.scopes:
+    for scope in sync.spans():
         if is_url(scope.given):
             continue
         span = _span(job, sync, scope)
@@ -76,7 +76,7 @@ def finish(comparison: Comparison | None) -> Flow[None]:
     job, sync = comparison.job, comparison.sync
     nothing = {uri for uri, reason in job.unread.items() if reason in (EMPTY_FOLDER, EMPTY_GLOB)}
     unread = with_files(job.unread.keys() - nothing)
-    for scope in sync.scopes:
+    for scope in sync.spans():
         empty = scope.given in nothing and not sync.allow_empty
         unsure = any_held = 0
         span = _span(job, sync, scope)
@@ -119,6 +119,4 @@ def _batches(gone: list[Held], size: int = 500) -> Iterator[list[Held]]:
 
 
 def _span(job: Ingestion, sync: Sync, scope: Scope) -> Span:
-    return Span(
-        generation=job.generation, low=scope.prefix, high=scope.end, tenant_id=sync.tenant_id
-    )
+    return Span(generation=job.generation, low=scope.low, high=scope.high, tenant_id=sync.tenant_id)

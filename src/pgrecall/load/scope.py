@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.load.discover import StrPath, is_url, matcher, split_glob
+from pgrecall.load.only import Only
 from pgrecall.load.source import path_uri
 from pgrecall.types import Document
 
@@ -19,15 +20,26 @@ class Scope:
 
     #: The source as it was given.
     given: str
-    #: Their sources begin with it.
-    prefix: str
-    #: Which of those that begin so are meant.
+    #: Their sources lie from here to before there, compared by code point.
+    low: str
+    high: str
+    #: Which of those are meant.
     covers: Callable[[str], bool]
 
-    @property
-    def end(self) -> str:
-        """The first string behind all that begin with the prefix, compared by code point."""
-        return self.prefix[:-1] + chr(ord(self.prefix[-1]) + 1)
+    def within(self, path: str) -> Scope | None:
+        """What of the scope is at the path or below it."""
+        only = Only.of([path])
+        low, high = path_uri(path), _after(path_uri(path))
+        if only.holds(self.low.rstrip("/")):
+            return self
+        if low > self.high or high <= self.low:
+            return None
+        return replace(
+            self,
+            low=low,
+            high=high,
+            covers=lambda source: self.covers(source) and only.holds(_file_of(source, low)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +50,15 @@ class Sync:
     tenant_id: str = ""
     #: Whether a source in which nothing is found is empty, rather than not mounted.
     allow_empty: bool = False
+    #: What changed, if the rest is known to be as it was.
+    only: Only | None = None
+
+    def spans(self) -> list[Scope]:
+        """The scopes, as far as they are concerned."""
+        if self.only is None:
+            return list(self.scopes)
+        parts = [scope.within(path) for path in sorted(self.only.paths) for scope in self.scopes]
+        return [part for part in parts if part is not None]
 
 
 def scopes(sources: Iterable[StrPath | Document]) -> tuple[Scope, ...]:
@@ -69,26 +90,43 @@ def _scope(path: str) -> Scope | None:
         return _glob(path, *found) if found and os.path.isdir(found[0]) else None
     if not stat.S_ISDIR(mode):
         return _file(path, path_uri(path))
-    return Scope(given=path, prefix=_inside(os.path.abspath(path)), covers=lambda source: True)
+    inside = _inside(os.path.abspath(path))
+    return Scope(given=path, low=inside, high=_after(inside[:-1]), covers=lambda source: True)
 
 
 def _file(given: str, uri: str) -> Scope:
     # Rows that could not be read are on record under the file's uri, a # and a number.
     return Scope(
         given=given,
-        prefix=uri,
+        low=uri,
+        high=_after(uri),
         covers=lambda source: source == uri or source.startswith(f"{uri}#"),
     )
 
 
 def _glob(given: str, root: str, parts: list[str]) -> Scope:
-    prefix = _inside(root)
+    inside = _inside(root)
     matches = matcher(parts)
-    return Scope(given=given, prefix=prefix, covers=lambda source: matches(source[len(prefix) :]))
+    return Scope(
+        given=given,
+        low=inside,
+        high=_after(inside[:-1]),
+        covers=lambda source: matches(source[len(inside) :]),
+    )
 
 
 def _inside(folder: str) -> str:
     return path_uri(folder).rstrip("/") + "/"
+
+
+def _after(uri: str) -> str:
+    """Behind the uri, its rows (#) and what is in it (/), in the order of code points."""
+    return uri + chr(ord("/") + 1)
+
+
+def _file_of(source: str, path: str) -> str:
+    """The path, for the failures of its rows, which are on record under a # and a number."""
+    return path if source.startswith(f"{path}#") else source
 
 
 def unknowable(source: str, uri: str, unread: Set[str]) -> bool:
