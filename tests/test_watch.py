@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
@@ -19,7 +19,7 @@ import pytest
 import pgrecall
 from pgrecall import errors
 from pgrecall.collection import Collection
-from pgrecall.types import IngestReport
+from pgrecall.types import FloatArray, IngestReport
 from tests.acceptance.conftest import command
 from tests.embedders import TinyEmbedder
 
@@ -131,7 +131,7 @@ class Moody(TinyEmbedder):
         super().__init__()
         self.down = False
 
-    def embed_documents(self, texts: list[str]) -> object:  # type: ignore[override]
+    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
         if self.down:
             raise errors.EmbeddingError("The provider is down.")
         return super().embed_documents(texts)

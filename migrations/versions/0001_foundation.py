@@ -25,6 +25,7 @@ FUNCTIONS = (
     "bm25_v1",
     "queries_v1",
     "search_v1",
+    "changes_v1",
 )
 
 
@@ -177,6 +178,28 @@ def create_tables() -> None:
         postgresql_partition_by="LIST (generation_id)",
         schema=SCHEMA,
     )
+    op.create_table(
+        "sources",
+        sa.Column("source_id", sa.Integer, sa.Identity(always=True), nullable=False),
+        sa.Column("collection_id", sa.Integer, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("definition", JSONB, nullable=False),
+        sa.Column("watermark", sa.DateTime(timezone=True)),
+        sa.Column("triggers", sa.Text),
+        sa.Column("runs", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        created("created_at"),
+        sa.PrimaryKeyConstraint("source_id", name="pk_sources"),
+        sa.UniqueConstraint("collection_id", "name", name="uq_sources_collection_id_name"),
+        schema=SCHEMA,
+    )
+    op.create_table(
+        "changes",
+        sa.Column("change_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("source_id", sa.Integer, nullable=False),
+        sa.Column("key", sa.Text),
+        sa.PrimaryKeyConstraint("change_id", name="pk_changes"),
+        schema=SCHEMA,
+    )
 
 
 def create_constraints() -> None:
@@ -221,6 +244,16 @@ def create_constraints() -> None:
         ondelete="CASCADE",
     )
     op.create_foreign_key(
+        "fk_sources_collections",
+        "sources",
+        "collections",
+        ["collection_id"],
+        ["collection_id"],
+        source_schema=SCHEMA,
+        referent_schema=SCHEMA,
+        ondelete="CASCADE",
+    )
+    op.create_foreign_key(
         "fk_chunks_documents",
         "chunks",
         "documents",
@@ -235,12 +268,22 @@ def create_constraints() -> None:
         ("documents", ["collection_id", "uri"]),
         ("documents", ["collection_id", "source", "document_id"]),
         ("chunks", ["content_hash"]),
+        ("changes", ["source_id", "change_id"]),
     ):
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, schema=SCHEMA)
 
 
 def downgrade() -> None:
-    for table in ("chunks", "documents", "lexemes", "generations", "queries", "collections"):
+    for table in (
+        "changes",
+        "sources",
+        "chunks",
+        "documents",
+        "lexemes",
+        "generations",
+        "queries",
+        "collections",
+    ):
         op.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table} CASCADE")
     op.execute(
         # Every function of ours and the types that they take and return; the version table stays.

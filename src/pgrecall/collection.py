@@ -6,6 +6,7 @@ Both classes only choose how to wait; what they do is in ``ingest``, ``retrieve`
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from threading import Event
 from typing import Any, TypedDict, Unpack, cast
@@ -15,7 +16,8 @@ from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
-from pgrecall.ingest.watch import Watched, watch, watch_async
+from pgrecall.ingest.tables import TableRun, TableSource, sync_table
+from pgrecall.ingest.watch import Watched, watch, watch_async, watch_table, watch_table_async
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.load.scope import Sync, scopes
@@ -30,6 +32,7 @@ from pgrecall.store import (
     status,
     wordsearch,
 )
+from pgrecall.store.elsewhere import elsewhere, elsewhere_async
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus
@@ -51,6 +54,17 @@ class Defaults(TypedDict, total=False):
     #: Whether questions that are asked from Python and the command line are kept, for measuring the recall.
     #: Built in: they are not.
     log_queries: bool | None
+
+
+class TableChoices(TypedDict, total=False):
+    """How ``sync_table`` goes about it."""
+
+    #: Read every row again, whatever ``updated_at`` or the triggers say.
+    full: bool
+    #: Look whether stored rows are still there; for queries that name no deleted rows it is the only way.
+    deletes: bool
+    #: The table may have become empty.
+    allow_empty: bool
 
 
 class _Described:
@@ -89,6 +103,22 @@ class _Described:
             embedder=target.embedder,
             tenant_id=options.tenant_id,
             progress=progress,
+        )
+
+    def _table(
+        self,
+        source: str | TableSource,
+        options: LoadOptions,
+        session: Session | AsyncSession | None,
+        progress: Progress | None,
+        choices: TableChoices,
+    ) -> TableRun:
+        return TableRun(
+            source=TableSource(table=source) if isinstance(source, str) else source,
+            options=options,
+            job=lambda: self._job(options, progress),
+            elsewhere=session,
+            **choices,
         )
 
     def _context(
@@ -196,6 +226,40 @@ class Collection(_Described):
         chosen = options or LoadOptions()
         watched = Watched(_paths(sources), chosen, allow_empty=allow_empty)
         return watch(self._session, lambda: self._job(chosen, progress), watched, stop)
+
+    def sync_table(
+        self,
+        source: str | TableSource,
+        *,
+        url: str | None = None,
+        options: LoadOptions | None = None,
+        progress: Progress | None = None,
+        **choices: Unpack[TableChoices],
+    ) -> IngestReport:
+        """Bring the collection in step with a table, or a query as a TableSource: also changed and gone rows.
+
+        ``url`` is the database that it is in; without it, the collection's own. Run it again, as often as
+        you like: rows are read by their ``updated_at``, or as triggers noted them.
+
+        Raises InvalidArgument for columns that are not there.
+        """
+        with elsewhere(url) as session:
+            task = self._table(source, options or LoadOptions(), session, progress, choices)
+            return run(sync_table(task), self._session)
+
+    def watch_table(
+        self,
+        source: str | TableSource,
+        *,
+        every: float = 10.0,
+        url: str | None = None,
+        options: LoadOptions | None = None,
+        allow_empty: bool = False,
+        stop: Event | None = None,
+    ) -> Iterator[IngestReport]:
+        """Follow a table: ``sync_table`` every so many seconds, as ``watch`` does it for files."""
+        look = partial(self.sync_table, source, url=url, options=options, allow_empty=allow_empty)
+        return watch_table(look, every, stop)
 
     def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
@@ -321,6 +385,33 @@ class AsyncCollection(_Described):
         chosen = options or LoadOptions()
         watched = Watched(_paths(sources), chosen, allow_empty=allow_empty)
         return watch_async(self._session, lambda: self._job(chosen, progress), watched)
+
+    async def sync_table(
+        self,
+        source: str | TableSource,
+        *,
+        url: str | None = None,
+        options: LoadOptions | None = None,
+        progress: Progress | None = None,
+        **choices: Unpack[TableChoices],
+    ) -> IngestReport:
+        """As ``Collection.sync_table``."""
+        async with elsewhere_async(url) as session:
+            task = self._table(source, options or LoadOptions(), session, progress, choices)
+            return await run_async(sync_table(task), self._session)
+
+    def watch_table(
+        self,
+        source: str | TableSource,
+        *,
+        every: float = 10.0,
+        url: str | None = None,
+        options: LoadOptions | None = None,
+        allow_empty: bool = False,
+    ) -> AsyncGenerator[IngestReport, None]:
+        """As ``Collection.watch_table``; cancelling ends it."""
+        look = partial(self.sync_table, source, url=url, options=options, allow_empty=allow_empty)
+        return watch_table_async(look, every)
 
     async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""

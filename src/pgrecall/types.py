@@ -170,6 +170,8 @@ class Failure:
 
     uri: str
     reason: str
+    #: Where it was found, if that is more than the uri; as ``Document.source``.
+    source: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -197,6 +199,11 @@ class IngestReport:
     seconds: float = 0.0
     #: What loading changed or skipped: (uri, note).
     notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, other: IngestReport) -> None:
+        """Count what another run did as well."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
     def documents(self) -> int:

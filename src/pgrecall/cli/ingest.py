@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +18,8 @@ from pgrecall.cli.output import complain, err, out, print_json, remark
 
 if TYPE_CHECKING:
     from pgrecall.chunking import ChunkConfig
-    from pgrecall.collection import Collection as Target
     from pgrecall.ingest import Progress
+    from pgrecall.ingest.tables import TableSource
     from pgrecall.load import LoadOptions
     from pgrecall.types import IngestReport
 
@@ -34,8 +35,11 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     sources: Annotated[
-        list[str], typer.Argument(help='Files, folders, globs, or "-" for standard input.')
-    ],
+        list[str] | None,
+        typer.Argument(
+            show_default=False, help='Files, folders, globs, URLs, or "-" for standard input.'
+        ),
+    ] = None,
     collection: Collection = "default",
     embedder: Annotated[
         str | None,
@@ -91,6 +95,36 @@ def ingest(
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay in step (--sync) until Ctrl-C.")
     ] = False,
+    table: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Stay in step with a table of your own."),
+    ] = None,
+    sql: Annotated[
+        str | None,
+        typer.Option(show_default=False, metavar="QUERY", help="The same with a query."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Of its rows: NAME#ID. Without it: the table's."),
+    ] = None,
+    updated_field: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="When a row was changed. Without it: updated_at."),
+    ] = None,
+    tenant_field: Annotated[
+        str | None, typer.Option(show_default=False, help="Whose a row is.")
+    ] = None,
+    triggers: Annotated[
+        bool, typer.Option("--triggers", help="Let triggers on the table note its changes.")
+    ] = False,
+    source_url: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="The database of the table, if it is another."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Read every row again.")] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks at a table, with --watch.")
+    ] = 10.0,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -109,6 +143,14 @@ def ingest(
         encoding=encoding,
         language=language,
     )
+    rows = _rows(options, table=table, query=sql, triggers=triggers, name=name)
+    if (rows is None) == (not sources):
+        raise typer.BadParameter(
+            "name files, folders, globs or URLs, or a --table, or a query (--sql)."
+        )
+    if rows is not None:
+        rows = replace(rows, updated_at=updated_field, tenant=tenant_field)
+    sources = sources or []
     chunking = _chunking(chunk_tokens, chunk_overlap)
     with open_database(url) as db:
         target = db.create_collection(
@@ -118,41 +160,66 @@ def ingest(
             text_search=text_search,
             exist_ok=True,
         )
+        asked: dict[str, Any] = {"options": options, "allow_empty": allow_empty}
+        if rows is not None:
+            asked |= {"url": source_url}
         if watch:
-            _watch(
-                target, sources, options, allow_empty=allow_empty, shown=_shower(as_json=as_json_)
-            )
+            with _stoppable() as stop:
+                followed = (
+                    target.watch(sources, stop=stop, **asked)
+                    if rows is None
+                    else target.watch_table(rows, every=every, stop=stop, **asked)
+                )
+                _follow(followed, _shower(as_json=as_json_))
             return
-        shown = err().is_terminal and not quiet
-        with _resumable(), _progress(sources, options, shown=shown) as progress:
-            report = target.ingest(
-                sources, options=options, progress=progress, sync=sync, allow_empty=allow_empty
-            )
+        if rows is not None:
+            with _resumable():
+                report = target.sync_table(rows, full=full, **asked)
+        else:
+            shown = err().is_terminal and not quiet
+            with _resumable(), _progress(sources, options, shown=shown) as progress:
+                report = target.ingest(sources, progress=progress, sync=sync, **asked)
     _shower(as_json=as_json_)(report)
     nothing = report.failed and not (report.documents or report.removed)
     raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
 
 
-def _watch(
-    target: Target,
-    sources: list[str],
-    options: LoadOptions,
-    *,
-    allow_empty: bool,
-    shown: Callable[[IngestReport], None],
-) -> None:
-    """Follow until Ctrl-C or SIGTERM; the run that is under way is finished for SIGTERM only."""
+def _rows(
+    options: LoadOptions, *, table: str | None, query: str | None, triggers: bool, name: str | None
+) -> TableSource | None:
+    """What --table or --sql asks for; None if neither does."""
+    from pgrecall.ingest.tables import TableSource
+
+    if table is None and query is None:
+        return None
+    return TableSource(
+        table=table,
+        query=query,
+        name=name,
+        triggers=triggers,
+        id=options.id_field,
+        text=options.text_field,
+        title=options.title_field,
+        metadata=options.metadata_fields,
+    )
+
+
+@contextmanager
+def _stoppable() -> Iterator[Event]:
+    """What SIGTERM sets: the run that is under way is finished. Ctrl-C breaks it off."""
     stop = Event()
     before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         with _resumable():
-            for report in target.watch(
-                sources, options=options, allow_empty=allow_empty, stop=stop
-            ):
-                shown(report)
-                sys.stdout.flush()
+            yield stop
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _follow(reports: Iterator[IngestReport], shown: Callable[[IngestReport], None]) -> None:
+    for report in reports:
+        shown(report)
+        sys.stdout.flush()
 
 
 def _shower(*, as_json: bool) -> Callable[[IngestReport], None]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
+from dataclasses import dataclass
 
-from pgrecall.flow import run, run_async
+from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import WRITERS, Group, Ingestion, batched
 from pgrecall.ingest.stages import chunk, embed, select, write
 from pgrecall.ingest.sync import begin, finish
@@ -70,6 +71,30 @@ def _embedded(
     with closing(groups):
         for group in groups:
             yield run(embed(job, group.items), session)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeIn:
+    """Take in what a flow reads, page after page, until it returns None; the result is the report."""
+
+    job: Ingestion
+    page: Callable[[], Flow[Batch | None]]
+
+    def perform(self, session: Session) -> IngestReport:
+        """Blocking."""
+        return take_in(session, self.job, self._pages(session))
+
+    async def perform_async(self, session: AsyncSession) -> IngestReport:
+        """Awaiting."""
+        return await take_in_async(session, self.job, self._pages_async(session))
+
+    def _pages(self, session: Session) -> Iterator[Batch]:
+        while (batch := run(self.page(), session)) is not None:
+            yield batch
+
+    async def _pages_async(self, session: AsyncSession) -> AsyncGenerator[Batch, None]:
+        while (batch := await run_async(self.page(), session)) is not None:
+            yield batch
 
 
 async def ingest_async(

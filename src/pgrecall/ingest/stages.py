@@ -159,5 +159,5 @@ def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None
     """Report documents as failed, and keep that in the ledger."""
     for item in group:
         job.fail(item.document.uri, reason)
-        failure = Failure(uri=item.document.uri, reason=reason)
+        failure = Failure(uri=item.document.uri, reason=reason, source=item.document.source)
         yield from documents.record_failure(job.generation, failure, item.document.tenant_id)

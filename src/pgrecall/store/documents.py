@@ -297,7 +297,7 @@ def record_failure(generation: Generation, failure: Failure, tenant_id: str = ""
             document_id(generation.collection, probe),
             generation.collection_id,
             failure.uri,
-            failure.uri,
+            failure.source or failure.uri,
             generation.language,
             failure.reason,
         ],

@@ -69,6 +69,19 @@ def page(span: Span, after: Held | None) -> Flow[list[Held]]:
     return [Held(*row) for row in rows]
 
 
+def named(span: Span, uris: Sequence[str]) -> Flow[list[Held]]:
+    """The documents of these uris that were found where the span begins."""
+    rows = yield from fetch(
+        """
+        SELECT document_id, source, uri, tenant_id, content_hash IS NOT NULL FROM pgrecall.documents
+         WHERE collection_id = %s AND uri = ANY(%s) AND source = %s
+               AND (%s::text IS NULL OR tenant_id = %s)
+        """,
+        [span.generation.collection_id, list(uris), span.low, span.tenant_id, span.tenant_id],
+    )
+    return [Held(*row) for row in rows]
+
+
 def formers(tenant_id: str, document_ids: Sequence[UUID]) -> Flow[dict[bytes, Former]]:
     """Stored documents by the SHA-256 of their text."""
     rows = yield from fetch(

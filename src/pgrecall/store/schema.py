@@ -25,6 +25,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -210,8 +211,44 @@ chunks = Table(
     postgresql_partition_by="LIST (generation_id)",
 )
 
+# What is kept in step with a collection besides files: tables of the user's own.
+sources = Table(
+    "sources",
+    metadata,
+    Column("source_id", Integer, Identity(always=True), primary_key=True),
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("name", Text, nullable=False),
+    # What was asked for; another question is read from the beginning.
+    Column("definition", JSONB, nullable=False),
+    # Everything that was committed with an earlier time, by the source's clock, has been seen.
+    Column("watermark", DateTime(timezone=True)),
+    # The table that has our triggers; null: it is polled.
+    Column("triggers", Text),
+    # Counts the beginnings of runs, so that runs at the same time notice each other.
+    Column("runs", BigInteger, nullable=False, server_default=text("0")),
+    _created(),
+    UniqueConstraint("collection_id", "name"),
+)
+
+# Keys of changed rows, written by triggers in the user's own transactions. No foreign key: a writer should
+# not wait for anybody. A null key stands for all.
+changes = Table(
+    "changes",
+    metadata,
+    Column("change_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source_id", Integer, nullable=False),
+    Column("key", Text),
+    Index(None, "source_id", "change_id"),
+)
+
 __all__ = [
     "SCHEMA",
+    "changes",
     "chunks",
     "collections",
     "documents",
@@ -219,4 +256,5 @@ __all__ = [
     "lexemes",
     "metadata",
     "queries",
+    "sources",
 ]
