@@ -51,7 +51,7 @@ $(VENV)/installed: $(INPUTS) | $(BIN)/python
 $(VENV)/installed-dev: $(INPUTS) | $(BIN)/python
 	@echo "installing pgrecall and its development tools into $(VENV)"
 	@$(NEWER_PIP)
-	@$(INSTALL) --editable ".[cohere,haystack,langchain,languages,llama-index,mcp,openai,office]" --group dev
+	@$(INSTALL) --editable ".[cohere,haystack,langchain,languages,llama-index,mcp,openai,office,web]" --group dev
 	@touch $@ $(VENV)/installed
 
 $(BIN)/python:

@@ -193,6 +193,18 @@ def create_tables() -> None:
         schema=SCHEMA,
     )
     op.create_table(
+        "pages",
+        sa.Column("collection_id", sa.Integer, nullable=False),
+        sa.Column("tenant_id", sa.Text, nullable=False),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("etag", sa.Text),
+        sa.Column("last_modified", sa.Text),
+        sa.Column("content_hash", sa.LargeBinary, nullable=False),
+        sa.Column("options", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("collection_id", "tenant_id", "url", name="pk_pages"),
+        schema=SCHEMA,
+    )
+    op.create_table(
         "changes",
         sa.Column("change_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
         sa.Column("source_id", sa.Integer, nullable=False),
@@ -243,16 +255,17 @@ def create_constraints() -> None:
         referent_schema=SCHEMA,
         ondelete="CASCADE",
     )
-    op.create_foreign_key(
-        "fk_sources_collections",
-        "sources",
-        "collections",
-        ["collection_id"],
-        ["collection_id"],
-        source_schema=SCHEMA,
-        referent_schema=SCHEMA,
-        ondelete="CASCADE",
-    )
+    for table in ("sources", "pages"):
+        op.create_foreign_key(
+            f"fk_{table}_collections",
+            table,
+            "collections",
+            ["collection_id"],
+            ["collection_id"],
+            source_schema=SCHEMA,
+            referent_schema=SCHEMA,
+            ondelete="CASCADE",
+        )
     op.create_foreign_key(
         "fk_chunks_documents",
         "chunks",
@@ -276,6 +289,7 @@ def create_constraints() -> None:
 def downgrade() -> None:
     for table in (
         "changes",
+        "pages",
         "sources",
         "chunks",
         "documents",

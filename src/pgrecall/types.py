@@ -172,6 +172,8 @@ class Failure:
     reason: str
     #: Where it was found, if that is more than the uri; as ``Document.source``.
     source: str | None = None
+    #: The source says that there is no such document any more.
+    gone: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

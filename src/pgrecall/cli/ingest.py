@@ -125,6 +125,9 @@ def ingest(
     every: Annotated[
         float, typer.Option(min=0.1, help="Seconds between two looks at a table, with --watch.")
     ] = 10.0,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="URLs may lead into private networks.")
+    ] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -142,6 +145,7 @@ def ingest(
         tenant_id=tenant or "",
         encoding=encoding,
         language=language,
+        allow_private=allow_private,
     )
     rows = _rows(options, table=table, query=sql, triggers=triggers, name=name)
     if (rows is None) == (not sources):
@@ -279,11 +283,13 @@ def _progress(
     from rich.progress import Progress as Bar
 
     from pgrecall.load import discover
+    from pgrecall.load.discover import is_url
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Bar(*columns, TimeRemainingColumn(), console=err(), transient=True) as bar:
         # Looking for files is quick beside reading them, so that a second look can be afforded.
-        count = None if "-" in sources else sum(1 for _ in discover(sources, options))
+        open_end = "-" in sources or any(map(is_url, sources))
+        count = None if open_end else sum(1 for _ in discover(sources, options))
         task = bar.add_task("", total=count, rate="")
 
         def update(report: IngestReport) -> None:

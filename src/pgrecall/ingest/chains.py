@@ -13,7 +13,7 @@ from pgrecall.ingest.job import WRITERS, Group, Ingestion, batched
 from pgrecall.ingest.stages import chunk, embed, select, write
 from pgrecall.ingest.sync import begin, finish
 from pgrecall.load import LoadOptions, read
-from pgrecall.load.discover import StrPath
+from pgrecall.load.discover import StrPath, is_url
 from pgrecall.load.scope import Sync
 from pgrecall.pipeline import ahead, ahead_async, from_thread, spread, spread_async
 from pgrecall.settle import settle
@@ -34,9 +34,62 @@ def ingest(
 ) -> IngestReport:
     """Take the sources in. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
     comparison = run(begin(job, sync), session)
-    take_in(session, job, batched(read(sources, options, sync.only if sync else None)))
+    urls: list[str] = []
+    documents = read(_without_urls(sources, urls), options, sync.only if sync else None)
+    take_in(session, job, _then_pages(session, job, batched(documents), urls, options))
     run(finish(comparison), session)
     return job.report
+
+
+def _without_urls(sources: Sources, urls: list[str]) -> Iterator[StrPath | Document]:
+    """The sources, except for URLs, which are put into the list as they are met."""
+    for source in sources:
+        if isinstance(source, str) and is_url(source):
+            urls.append(source)
+        else:
+            yield source
+
+
+def _then_pages(
+    session: Session,
+    job: Ingestion,
+    batches: Iterator[Batch],
+    urls: list[str],
+    options: LoadOptions,
+) -> Iterator[Batch]:
+    """The batches, and then what the URLs hold that were met among their sources."""
+    yield from batches
+    if not urls:
+        return
+    from pgrecall.ingest.web import Crawl, Web
+
+    with Web(allow_private=options.allow_private) as web:
+        crawl = Crawl(job, options, web)
+        crawl.add_given(urls)
+        while (batch := run(crawl.page(), session)) is not None:
+            yield batch
+
+
+async def _then_pages_async(
+    session: AsyncSession,
+    job: Ingestion,
+    batches: AsyncGenerator[Batch, None],
+    urls: list[str],
+    options: LoadOptions,
+) -> AsyncGenerator[Batch, None]:
+    """As ``_then_pages``, awaiting."""
+    async with aclosing(batches):
+        async for batch in batches:
+            yield batch
+    if not urls:
+        return
+    from pgrecall.ingest.web import AsyncWeb, Crawl
+
+    async with AsyncWeb(allow_private=options.allow_private) as web:
+        crawl = Crawl(job, options, web)
+        crawl.add_given(urls)
+        while (batch := await run_async(crawl.page(), session)) is not None:
+            yield batch
 
 
 def take_in(session: Session, job: Ingestion, batches: Iterator[Batch]) -> IngestReport:
@@ -47,6 +100,7 @@ def take_in(session: Session, job: Ingestion, batches: Iterator[Batch]) -> Inges
     with closing(ahead(_embedded(session, job, groups))) as embedded:
         for group in spread(embedded, lambda group: run(write(job, group), session), WRITERS):
             job.written(group)
+    job.count_unsent()
     run(settle(job.generation, lambda: job.embedder, written=job.report.chunks), session)
     job.report.seconds += time.perf_counter() - began
     return job.report
@@ -106,8 +160,10 @@ async def ingest_async(
 ) -> IngestReport:
     """As ``ingest``, awaiting."""
     comparison = await run_async(begin(job, sync), session)
-    documents = read(sources, options, sync.only if sync else None)
-    await take_in_async(session, job, from_thread(batched(documents)))
+    urls: list[str] = []
+    documents = read(_without_urls(sources, urls), options, sync.only if sync else None)
+    read_first = from_thread(batched(documents))
+    await take_in_async(session, job, _then_pages_async(session, job, read_first, urls, options))
     await run_async(finish(comparison), session)
     return job.report
 
@@ -123,6 +179,7 @@ async def take_in_async(
             embedded, lambda group: run_async(write(job, group), session), WRITERS
         ):
             job.written(group)
+    job.count_unsent()
     await run_async(
         settle(job.generation, lambda: job.embedder, written=job.report.chunks), session
     )

@@ -41,6 +41,8 @@ class Ingestion:
     report: IngestReport = field(default_factory=IngestReport)
     #: What could not be read, by uri, and why: whether it has gone, nobody knows.
     unread: dict[str, str] = field(default_factory=dict)
+    #: Stored documents that are as they were, by the word of the server that has their pages.
+    unsent: list[UUID] = field(default_factory=list)
     #: Stored documents whose files have gone, by SHA-256 of their text; filled by runs that stay in step.
     gone: dict[bytes, Former] = field(default_factory=dict)
     #: Those of them that are to be stored under another name, and those that are by now.
@@ -69,6 +71,13 @@ class Ingestion:
         before = self._seen.get(key)
         self._seen.setdefault(key, prepared.content_hash[:8])
         return before
+
+    def count_unsent(self) -> None:
+        """Count the documents that were not sent, once nothing else counts."""
+        for document_id in self.unsent:
+            self.report.unchanged += document_id.int not in self._seen
+            self._seen.setdefault(document_id.int, b"")
+        self.unsent.clear()
 
     def has_met(self, document_id: UUID) -> bool:
         """Whether this run met the document."""

@@ -28,6 +28,8 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
     for item in batch:
         if isinstance(item, Failure):
             job.fail(item.uri, item.reason)
+            if item.gone:
+                continue
             job.unread[item.uri] = item.reason
             yield from documents.record_failure(job.generation, item, job.tenant_id)
             continue

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from psycopg import sql
 
 from pgrecall.errors import InvalidArgument, UnreadableSource
-from pgrecall.flow import Flow, Step, run, run_async
+from pgrecall.flow import Flow, On
 from pgrecall.ingest.chains import Batch, TakeIn
 from pgrecall.ingest.job import Ingestion
 from pgrecall.load import LoadOptions, clean_document
@@ -72,22 +72,6 @@ class TableSource:
         return self.name or self.table or tables.name_of(self.query or "")
 
 
-@dataclass(frozen=True, slots=True)
-class On(Generic[T]):
-    """Run a flow on a session of its own: that of the user's other database."""
-
-    session: Any
-    flow: Flow[T]
-
-    def perform(self, session: object) -> T:
-        """Blocking."""
-        return run(self.flow, self.session)
-
-    async def perform_async(self, session: object) -> T:
-        """Awaiting."""
-        return await run_async(self.flow, self.session)
-
-
 @dataclass(slots=True, kw_only=True)
 class TableRun:
     """One run that brings a collection in step with a table."""
@@ -108,8 +92,7 @@ class TableRun:
         """The result of a flow that runs where the table is."""
         if self.elsewhere is None:
             return (yield from flow)
-        step: Step = On(self.elsewhere, flow)
-        result: T = yield step
+        result: T = yield On(self.elsewhere, flow)
         return result
 
     @property

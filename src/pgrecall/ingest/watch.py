@@ -183,7 +183,7 @@ class Pace:
 
     def failed(self, reason: Exception) -> float:
         """Seconds to wait after an outage."""
-        pause = min(max(self.every, FIRST_PAUSE) * 2**self._failures, LONGEST_PAUSE)
+        pause = min(max(self.every, FIRST_PAUSE) * 2.0**self._failures, LONGEST_PAUSE)
         self._failures = min(self._failures + 1, 16)
         logger.warning("%s Trying again in %.0f seconds.", reason, pause)
         return pause

@@ -122,6 +122,11 @@ def is_url(source: str) -> bool:
     return source[:8].lower().startswith(("http://", "https://"))
 
 
+def page_url(source: str) -> str:
+    """The URL that is fetched, and names the document: without a fragment."""
+    return source.partition("#")[0]
+
+
 def matcher(parts: list[str]) -> Callable[[str], bool]:
     """Whether a path below a glob's folder, written with slashes, matches its parts."""
     from pathspec import GitIgnoreSpec  # slow to load, and seldom needed

@@ -47,6 +47,14 @@ def load(source: Source, options: LoadOptions | None = None) -> Iterator[Documen
         yield Failure(uri=source.uri, reason=f"The file cannot be read: {exc.strerror or exc}.")
 
 
+def load_open(file: OpenFile, source: Source) -> Iterator[Document | Failure]:
+    """As ``load``, from what is open already."""
+    try:
+        yield from _documents(file, source)
+    except (UnreadableSource, MissingExtra) as exc:
+        yield Failure(uri=source.uri, reason=str(exc))
+
+
 def is_known(name: str) -> bool:
     """True if the suffix of the file name says what the format is."""
     return suffix_of(name) in _LOADERS

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.load.discover import StrPath, is_url, matcher, split_glob
+from pgrecall.load.discover import StrPath, is_url, matcher, page_url, split_glob
 from pgrecall.load.only import Only
 from pgrecall.load.source import path_uri
 from pgrecall.types import Document
@@ -82,7 +82,7 @@ def scopes(sources: Iterable[StrPath | Document]) -> tuple[Scope, ...]:
 
 def _scope(path: str) -> Scope | None:
     if is_url(path):
-        return _file(path, path)
+        return _file(path, page_url(path))
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):

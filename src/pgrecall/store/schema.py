@@ -246,6 +246,26 @@ changes = Table(
     Index(None, "source_id", "change_id"),
 )
 
+# What servers said about pages, so that they are asked whether those changed. It counts only while the stored
+# document is the one that was made of the page, with the same options.
+pages = Table(
+    "pages",
+    metadata,
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("tenant_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("etag", Text),
+    Column("last_modified", Text),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("options", Text, nullable=False),
+    PrimaryKeyConstraint("collection_id", "tenant_id", "url"),
+)
+
 __all__ = [
     "SCHEMA",
     "changes",
@@ -255,6 +275,7 @@ __all__ = [
     "generations",
     "lexemes",
     "metadata",
+    "pages",
     "queries",
     "sources",
 ]

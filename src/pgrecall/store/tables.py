@@ -48,16 +48,16 @@ class Reading:
         return {
             "query": self.query,
             "id": _quoted("q", self.id),
-            "id_type": sql.SQL(self.id_type),  # type: ignore[arg-type]
+            "id_type": sql.SQL(self.id_type),
             "text": _quoted("q", self.text),
             "tenant": _quoted("q", self.tenant) if self.tenant else none,
             "updated": _quoted("q", self.updated) if self.updated else none,
-            "updated_type": sql.SQL(self.updated_type),  # type: ignore[arg-type]
+            "updated_type": sql.SQL(self.updated_type),
         }
 
     def compose(self, *parts: str) -> sql.Composed:
         """A statement out of parts, with the names put in."""
-        return sql.SQL(" ".join(parts)).format(**self._names)  # type: ignore[arg-type]
+        return sql.SQL(" ".join(parts)).format(**self._names)
 
 
 #: A row without text is as good as none.
@@ -100,7 +100,7 @@ def _resolved(table: str) -> Flow[tuple[str, str]]:
 
 def own_query(query: str) -> sql.Composable:
     """A query of the user's; as part of another one it can do nothing but read."""
-    return sql.SQL(query.strip().rstrip(";").replace("%", "%%"))  # type: ignore[arg-type]
+    return sql.SQL(query.strip().rstrip(";").replace("%", "%%"))
 
 
 def first_row(query: sql.Composable) -> Flow[Mapping[str, Any] | None]:
@@ -263,9 +263,9 @@ def _make_triggers(known: Known, name: tuple[str, str], id: str) -> Flow[None]:
                 "CREATE TRIGGER {} AFTER {} ON {} FOR EACH {} EXECUTE FUNCTION pgrecall.note_change({}, {})"
             ).format(
                 _trigger(known.source_id, suffix),
-                sql.SQL(event),  # type: ignore[arg-type]
+                sql.SQL(event),
                 table,
-                sql.SQL(each),  # type: ignore[arg-type]
+                sql.SQL(each),
                 sql.Literal(str(known.source_id)),
                 sql.Literal(id),
             )
