@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -16,6 +18,8 @@ class Served:
     kind: str = "text/html; charset=utf-8"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    #: Seconds between two bytes of the body.
+    drip: float = 0.0
 
 
 class Site:
@@ -41,7 +45,16 @@ class Site:
                 self.send_header("Content-Type", page.kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):
+                    for part in (
+                        [body] if not page.drip else [body[i : i + 1] for i in range(len(body))]
+                    ):
+                        self.wfile.write(part)
+                        time.sleep(page.drip)
+
+            def handle(self) -> None:
+                with suppress(ConnectionError):  # the client hangs up on what is too long
+                    super().handle()
 
             def log_message(self, *args: Any) -> None:
                 pass

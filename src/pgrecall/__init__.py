@@ -21,6 +21,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
+    from pgrecall.ingest import TableSource
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
@@ -34,6 +35,7 @@ else:
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
+        "ingest": ("TableSource",),
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
@@ -81,6 +83,7 @@ __all__ = [
     "PgrecallError",
     "Recency",
     "Reranker",
+    "TableSource",
     "TokenEncoder",
     "Verification",
     "connect",

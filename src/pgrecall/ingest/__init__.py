@@ -11,5 +11,6 @@ from __future__ import annotations
 
 from pgrecall.ingest.chains import Sources, ingest, ingest_async
 from pgrecall.ingest.job import Ingestion, Progress
+from pgrecall.ingest.tables import TableSource
 
-__all__ = ["Ingestion", "Progress", "Sources", "ingest", "ingest_async"]
+__all__ = ["Ingestion", "Progress", "Sources", "TableSource", "ingest", "ingest_async"]

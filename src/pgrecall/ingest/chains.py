@@ -61,7 +61,8 @@ def _then_pages(
     yield from batches
     if not urls:
         return
-    from pgrecall.ingest.web import Crawl, Web
+    from pgrecall.ingest.web import Crawl
+    from pgrecall.load.web.client import Web
 
     with Web(allow_private=options.allow_private) as web:
         crawl = Crawl(job, options, web)
@@ -83,13 +84,14 @@ async def _then_pages_async(
             yield batch
     if not urls:
         return
-    from pgrecall.ingest.web import AsyncWeb, Crawl
+    from pgrecall.ingest.web import Crawl
+    from pgrecall.load.web.client import AsyncWeb
 
     async with AsyncWeb(allow_private=options.allow_private) as web:
         crawl = Crawl(job, options, web)
         crawl.add_given(urls)
-        while (batch := await run_async(crawl.page(), session)) is not None:
-            yield batch
+        while (fetched := await run_async(crawl.page(), session)) is not None:
+            yield fetched
 
 
 def take_in(session: Session, job: Ingestion, batches: Iterator[Batch]) -> IngestReport:

@@ -111,7 +111,7 @@ def _explained(url: str) -> Iterator[None]:
         raise UnreadableSource(f"The page cannot be fetched: {exc or type(exc).__name__}.") from exc
 
 
-class _Manners:
+class Manners:
     """When the next request to a host may begin."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class _Manners:
         self.delays[_host(url)] = min(max(seconds, DELAY), LONGEST_DELAY)
 
 
-class Web(_Manners):
+class Web(Manners):
     """The blocking client; a context manager."""
 
     def __init__(self, *, allow_private: bool) -> None:
@@ -148,7 +148,7 @@ class Web(_Manners):
         self.client.close()
 
 
-class AsyncWeb(_Manners):
+class AsyncWeb(Manners):
     """As ``Web``, awaited."""
 
     def __init__(self, *, allow_private: bool) -> None:

@@ -11,7 +11,7 @@ from pgrecall.flow import Flow
 from pgrecall.load.dispatch import load_open
 from pgrecall.load.options import LoadOptions
 from pgrecall.load.source import HEAD_BYTES, OpenFile, Source
-from pgrecall.load.web.client import AGENT, Answer, Get, Web
+from pgrecall.load.web.client import AGENT, Answer, Get, Manners
 from pgrecall.types import Document, Failure
 
 try:
@@ -51,7 +51,7 @@ class Robots:
         #: By origin; None: nothing is allowed.
         self._rules: dict[str, Protego | None] = {}
 
-    def allow(self, url: str, web: Web) -> Flow[None]:
+    def allow(self, url: str, web: Manners) -> Flow[None]:
         """Raises UnreadableSource if the page is not for robots."""
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
@@ -83,7 +83,7 @@ def _rules(url: str) -> Flow[Protego | None]:
     return Protego.parse(answer.body.decode("utf-8", "replace") if answer.status == 200 else "")
 
 
-def fetch(url: str, headers: Mapping[str, str], robots: Robots, web: Web) -> Flow[Answer]:
+def fetch(url: str, headers: Mapping[str, str], robots: Robots, web: Manners) -> Flow[Answer]:
     """A page, or the server's word that it has not changed (304) or is gone. Raises UnreadableSource."""
     for _ in range(MAX_REDIRECTS + 1):
         yield from robots.allow(url, web)
