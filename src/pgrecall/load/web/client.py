@@ -59,7 +59,7 @@ class Get:
             ends = time.monotonic() + WHOLE
             with web.client.stream("GET", self.url, headers=dict(self.headers)) as response:
                 body = _Body(self, ends)
-                for block in response.iter_bytes(65_536):
+                for block in response.iter_bytes():
                     body.add(block)
                 return body.answer(response)
 
@@ -73,7 +73,7 @@ class Get:
                     web.client.stream("GET", self.url, headers=dict(self.headers)) as response,
                 ):
                     body = _Body(self, time.monotonic() + WHOLE)
-                    async for block in response.aiter_bytes(65_536):
+                    async for block in response.aiter_bytes():
                         body.add(block)
                     return body.answer(response)
 
