@@ -157,6 +157,7 @@ def test_robots_are_told(docs: Collection, site: Site) -> None:
     report = take(docs, site.page("/a", "a"), site.page("/a/secret", "b"), site.page("/c", "c"))
     assert (report.new, "robots" in reason(report)) == (2, True)
     assert "/a/secret" not in site.paths()
+    assert site.paths().count("/robots.txt") == 1
     assert report.seconds > 0.3, "the site asked for pauses"
     site.pages["/robots.txt"] = Served(status=503)
     assert "robots.txt cannot be read" in reason(take(docs, f"{site.url}/a"))
@@ -201,10 +202,11 @@ def test_a_name_that_changes_its_mind(
     report = docs.ingest(f"http://rebind.example:{port}/a")
     assert "private network" in reason(report)
     assert site.asked == []
+    answers.clear()
     allowed = docs.ingest(f"http://rebind.example:{port}/a", options=OPTIONS)
     assert "404" in reason(allowed)
     assert site.asked[-1][1]["Host"] == f"rebind.example:{port}"
-    assert len(answers) == 3, "one name, one question for each connection that is made"
+    assert len(answers) == 2, "the name is resolved once for robots.txt and once for the page"
 
 
 @pytest.mark.parametrize(

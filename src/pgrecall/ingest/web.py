@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -72,6 +73,10 @@ class Crawl:
             [place.url for place in part],
             self._fingerprint,
         )
+        # First, so that the pages of a site do not all ask for its robots.txt.
+        sites = self._robots.unknown(place.url for place in part)
+        if sites:
+            yield OnEach(self.web, [self._learn(url) for url in sites])
         answers: list[Answer | UnreadableSource] = yield OnEach(
             self.web,
             [
@@ -86,6 +91,10 @@ class Crawl:
             else:
                 batch += yield from self._taken(place, answer)
         return batch
+
+    def _learn(self, url: str) -> Flow[None]:
+        with suppress(UnreadableSource):  # each page of the site will say so
+            yield from self._robots.learn(url, self.web)
 
     def _fetch(self, url: str, conditions: dict[str, str]) -> Flow[Answer | UnreadableSource]:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from pgrecall.errors import MissingExtra, UnreadableSource
@@ -51,16 +51,25 @@ class Robots:
         #: By origin; None: nothing is allowed.
         self._rules: dict[str, Protego | None] = {}
 
-    def allow(self, url: str, web: Manners) -> Flow[None]:
-        """Raises UnreadableSource if the page is not for robots."""
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+    def unknown(self, urls: Iterable[str]) -> list[str]:
+        """One of the URLs for each site whose robots.txt has not been read."""
+        sites = {_origin(url): url for url in urls}
+        return [url for origin, url in sites.items() if origin not in self._rules]
+
+    def learn(self, url: str, web: Manners) -> Flow[None]:
+        """Read the robots.txt of a site, if that has not been done. Raises UnreadableSource."""
+        origin = _origin(url)
         if origin not in self._rules:
             rules = yield from _rules(f"{origin}/robots.txt")
             self._rules[origin] = rules
             delay = rules.crawl_delay(AGENT) if rules else None
             if delay:
                 web.ask_patience(url, float(delay))
+
+    def allow(self, url: str, web: Manners) -> Flow[None]:
+        """Raises UnreadableSource if the page is not for robots."""
+        yield from self.learn(url, web)
+        origin = _origin(url)
         rules = self._rules[origin]
         if rules is None:
             raise UnreadableSource(
@@ -68,6 +77,11 @@ class Robots:
             )
         if not rules.can_fetch(url, AGENT):
             raise UnreadableSource(f"{origin}/robots.txt asks robots not to read this page.")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _rules(url: str) -> Flow[Protego | None]:
