@@ -17,7 +17,7 @@ from pgrecall.ingest.tables import EMPTY, TableSource
 from pgrecall.store import tables
 from pgrecall.types import IngestReport
 from tests.conftest import CreateDatabase
-from tests.embedders import TinyEmbedder
+from tests.embedders import DeadEmbedder, TinyEmbedder
 
 ARTICLES = """
     CREATE TABLE articles (
@@ -307,3 +307,19 @@ def test_following_a_table(docs: Collection, user: psycopg.Connection) -> None:
     assert next(reports).removed == 1
     stop.set()
     assert list(reports) == []
+
+
+@pytest.mark.parametrize("triggers", [False, True])
+def test_rows_that_could_not_be_embedded_are_tried_again(
+    triggers: bool, user: psycopg.Connection, database_url: str
+) -> None:
+    user.execute("UPDATE articles SET updated_at = now() - interval '1 hour'")
+    source = TableSource(table="articles", triggers=triggers)
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("docs", embedder=TinyEmbedder())
+        dead = db.collection("docs", embedder=DeadEmbedder())
+        assert len(dead.sync_table(source).failed) == 7
+        assert counts(docs.sync_table(source)) == (7, 0, 0)
+        touch(user, 3, "Another body.")
+        assert len(dead.sync_table(source).failed) == 1
+        assert counts(docs.sync_table(source)) == (0, 1, 0)

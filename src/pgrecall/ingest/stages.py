@@ -163,3 +163,12 @@ def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None
         job.fail(item.document.uri, reason)
         failure = Failure(uri=item.document.uri, reason=reason, source=item.document.source)
         yield from documents.record_failure(job.generation, failure, item.document.tenant_id)
+
+
+def refused(job: Ingestion) -> list[Failure]:
+    """What was read, and could not be embedded or written: worth another attempt."""
+    return [
+        failure
+        for failure in job.report.failed
+        if failure.uri not in job.unread and failure.reason != TWICE
+    ]

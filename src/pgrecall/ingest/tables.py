@@ -18,6 +18,7 @@ from pgrecall.errors import InvalidArgument, UnreadableSource
 from pgrecall.flow import Flow, On
 from pgrecall.ingest.chains import Batch, TakeIn
 from pgrecall.ingest.job import Ingestion
+from pgrecall.ingest.stages import refused
 from pgrecall.load import LoadOptions, clean_document
 from pgrecall.load.rows import TEXT_FIELDS, field_of, metadata_of, plain
 from pgrecall.store import origins, tables
@@ -142,7 +143,9 @@ def sync_table(task: TableRun) -> Flow[IngestReport]:
         yield from _emptied(task, known)
         return task.report
     reading = yield from _reading(task, query, row)
-    if task.source.triggers and not fresh and not task.full and known.definition == task.definition:
+    # Without a watermark, no run has read the table to its end.
+    settled = known.watermark is not None and known.definition == task.definition
+    if task.source.triggers and settled and not fresh and not task.full:
         yield from _drain(task, known, reading)
     else:
         yield from _pass(task, known, reading)
@@ -211,18 +214,25 @@ def field_of_row(row: Mapping[str, Any], wanted: str | None, usual: Sequence[str
         raise InvalidArgument(str(exc).capitalize()) from exc
 
 
-def _pass(task: TableRun, known: Known, reading: Reading) -> Flow[None]:
-    """Read all rows, or those that changed since the last run; then look which are gone."""
+def _pass(task: TableRun, known: Known, reading: Reading) -> Flow[bool]:
+    """Read all rows, or those that changed since the last run; then look which are gone.
+
+    False if some could not be embedded or written: the next run reads from where this one began.
+    """
     seen = yield from task.there(tables.committed_before())
     began = yield from origins.now()
     again = known.definition == task.definition and reading.updated is not None and not task.full
     since = known.watermark - task.source.overlap if again and known.watermark else None
     changes = (yield from tables.changes(known.source_id)) if task.source.triggers else []
-    task.report.add((yield TakeIn(task.job(), _Pages(task, reading, since))))
+    job = task.job()
+    task.report.add((yield TakeIn(job, _Pages(task, reading, since))))
     if task.deletes or since is None:
         yield from _sweep(task, reading, began)
+    if refused(job):
+        return False
     yield from tables.forget_changes([number for number, _ in changes])
     yield from tables.finish(known, task.definition, seen)
+    return True
 
 
 @dataclass(slots=True)
@@ -268,14 +278,16 @@ def _drain(task: TableRun, known: Known, reading: Reading) -> Flow[None]:
     while changes := (yield from tables.changes(known.source_id)):
         keys = sorted({key for _, key in changes if key is not None})
         if any(key is None for _, key in changes):
-            yield from _pass(task, known, reading)
+            settled = yield from _pass(task, known, reading)
         else:
-            yield from _refresh(task, known, reading, keys)
+            settled = yield from _refresh(task, known, reading, keys)
+        if not settled:
+            return  # the changes stay for the next run
         yield from tables.forget_changes([number for number, _ in changes])
 
 
-def _refresh(task: TableRun, known: Known, reading: Reading, keys: Sequence[str]) -> Flow[None]:
-    """Bring these rows in step.
+def _refresh(task: TableRun, known: Known, reading: Reading, keys: Sequence[str]) -> Flow[bool]:
+    """Bring these rows in step; False if some could not be embedded or written.
 
     Two runs at a time may each write what they had read before the other: the one that was not alone reads
     its rows again until nothing is left to do.
@@ -283,13 +295,16 @@ def _refresh(task: TableRun, known: Known, reading: Reading, keys: Sequence[str]
     while True:
         began = yield from origins.now()
         before = task.report.removed
-        report: IngestReport = yield TakeIn(task.job(), _Keyed(task, reading, list(keys)))
+        job = task.job()
+        report: IngestReport = yield TakeIn(job, _Keyed(task, reading, list(keys)))
         held = yield from origins.named(task.span(), [task.uri(key) for key in keys])
         yield from _remove_absent(task, reading, held, began)
         task.report.add(report)
         done = report.new + report.changed + task.report.removed - before
+        if refused(job):
+            return False
         if not done or (yield from tables.runs(known.source_id)) == known.runs:
-            return
+            return True
 
 
 @dataclass(slots=True)

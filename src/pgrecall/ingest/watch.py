@@ -21,7 +21,7 @@ from pgrecall.errors import (
 )
 from pgrecall.ingest.chains import ingest, ingest_async
 from pgrecall.ingest.job import Ingestion
-from pgrecall.ingest.stages import TWICE
+from pgrecall.ingest.stages import refused
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath, is_url, split_glob
 from pgrecall.load.only import Only
@@ -92,17 +92,13 @@ class Watched:
         if self._all:
             self._scan_again = time.monotonic() + RESCAN
         self._paths, self._all = set(), False
-        refused = [
-            failure
-            for failure in job.report.failed
-            if failure.uri not in job.unread and failure.reason != TWICE
-        ]
-        if not refused:
+        left = refused(job)
+        if not left:
             self._failures, self._not_before = 0, 0.0
             return
-        for failure in refused:
+        for failure in left:
             self._paths |= {failure.uri, failure.uri.rpartition("#")[0] or failure.uri}
-        self.failed(refused[0].reason)
+        self.failed(left[0].reason)
 
     def failed(self, reason: object) -> None:
         """What was due stays so, and is tried again after a while."""
