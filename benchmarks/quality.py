@@ -1,7 +1,7 @@
 """Quality of the three modes on retrieval sets in BEIR's layout, beside BM25.
 
     pip install ir-measures bm25s PyStemmer
-    python benchmarks/quality.py FOLDER [FOLDER ...]
+    python benchmarks/quality.py FOLDER [FOLDER ...] [--embedder NAME]
 
 Each folder holds corpus.jsonl (_id, title, text), queries.jsonl (_id, text) and qrels.tsv (a header; query-id,
 corpus-id, score). A document's rank is that of its best chunk; judged are the queries that have a positive
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1_000)
     parser.add_argument("--text-search", help="an extension, such as pg_textsearch")
     parser.add_argument("--url", help="a server with that extension; without it the embedded one")
+    parser.add_argument("--embedder", default="static")
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as home,
@@ -118,8 +119,13 @@ def main() -> None:
             given = Collected(folder, arguments.queries)
             print(f"{given.name}  {len(given.corpus)} documents, {len(given.queries)} queries")
             print(f"  bm25    {given.judge(bm25(given))}", flush=True)
-            docs = db.create_collection(given.name, text_search=arguments.text_search)
-            docs.ingest(given.documents())
+            docs = db.create_collection(
+                given.name, embedder=arguments.embedder, text_search=arguments.text_search
+            )
+            began = time.process_time()
+            report = docs.ingest(given.documents())
+            seconds = time.process_time() - began
+            print(f"  {report.chunks} chunks, {report.tokens} tokens, {seconds:.1f} s of processor")
             for mode in reversed(get_args(Mode)):
                 run, ms = ours(docs, given, mode)
                 print(f"  {mode:7} {given.judge(run)}  p50 {ms:.1f} ms", flush=True)

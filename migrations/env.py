@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from pgrecall.store.migrate import engine_for
-from pgrecall.store.schema import SCHEMA, Halfvec, metadata
+from pgrecall.store.schema import SCHEMA, TO_JOBS, Halfvec, metadata
 
 # Reflection meets the type in every database that has chunks.
 ischema_names["halfvec"] = Halfvec
@@ -22,7 +22,8 @@ def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
         return name == SCHEMA
     if type_ == "table":
         return name in {table.name for table in metadata.tables.values()}
-    return True
+    # It points at a table of procrastinate's, which is none of ours.
+    return name != TO_JOBS
 
 
 OPTIONS: dict[str, Any] = {

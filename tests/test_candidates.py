@@ -236,7 +236,7 @@ def test_several_questions_are_embedded_at_once(docs: Collection) -> None:
             raise AssertionError("one by one")
 
     embedder = Batching()
-    docs._target._embedder = embedder
+    docs._target.know(embedder)
     assert len(docs.search(["tide", "Dover", "chapter"], k=3)) == 3
     assert embedder.batches == 1
     docs.search(["tide", "Dover"], k=3, mode="text")

@@ -13,7 +13,8 @@ import pytest
 import pgrecall
 from pgrecall import LoadOptions, errors
 from pgrecall.collection import Collection
-from pgrecall.ingest.tables import EMPTY, TableSource
+from pgrecall.ingest import TableSource
+from pgrecall.ingest.tables import EMPTY
 from pgrecall.store import tables
 from pgrecall.types import IngestReport
 from tests.conftest import CreateDatabase
@@ -220,7 +221,9 @@ def test_triggers_go_when_they_are_not_wanted(docs: Collection, user: psycopg.Co
     docs.sync_table(TableSource(table="articles", triggers=True))
     touch(user, 3, "Another body.")
     assert counts(docs.sync_table("articles")) == (0, 1, 0)
-    row = user.execute("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal").fetchone()
+    row = user.execute(
+        "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'articles'::regclass AND NOT tgisinternal"
+    ).fetchone()
     assert row == (0,)
     assert noted(user) == 0
 

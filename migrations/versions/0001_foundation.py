@@ -96,6 +96,7 @@ def create_tables() -> None:
         sa.Column("recall_curve", ARRAY(sa.REAL)),
         sa.Column("recall_chunks", sa.BigInteger),
         created("created_at"),
+        sa.Column("activated_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("generation_id", name="pk_generations"),
         sa.CheckConstraint("dimensions BETWEEN 1 AND 4000", name="ck_generations_dimensions"),
         sa.CheckConstraint("storage IN ('halfvec')", name="ck_generations_storage"),
@@ -141,6 +142,7 @@ def create_tables() -> None:
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("error", sa.Text),
+        sa.Column("generations", ARRAY(sa.Integer), nullable=False, server_default=sa.text("'{}'")),
         created("created_at"),
         created("updated_at"),
         sa.PrimaryKeyConstraint("tenant_id", "document_id", name="pk_documents"),
@@ -210,6 +212,28 @@ def create_tables() -> None:
         sa.Column("source_id", sa.Integer, nullable=False),
         sa.Column("key", sa.Text),
         sa.PrimaryKeyConstraint("change_id", name="pk_changes"),
+        schema=SCHEMA,
+    )
+    counts = "new changed renamed unchanged removed failed left_out chunks embedded tokens"
+    op.create_table(
+        "runs",
+        sa.Column("run_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("collection", sa.Text, nullable=False),
+        sa.Column("embedder", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'running'")),
+        created("started_at"),
+        created("seen_at"),
+        *(
+            sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"))
+            for name in counts.split()
+        ),
+        sa.Column("cost", sa.Float),
+        sa.Column("error", sa.Text),
+        sa.PrimaryKeyConstraint("run_id", name="pk_runs"),
+        sa.CheckConstraint(
+            "state IN ('running', 'done', 'stopped', 'failed', 'interrupted')",
+            name="ck_runs_state",
+        ),
         schema=SCHEMA,
     )
 
@@ -282,6 +306,7 @@ def create_constraints() -> None:
         ("documents", ["collection_id", "source", "document_id"]),
         ("chunks", ["content_hash"]),
         ("changes", ["source_id", "change_id"]),
+        ("runs", ["collection", "run_id"]),
     ):
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, schema=SCHEMA)
 
@@ -291,6 +316,7 @@ def downgrade() -> None:
         "changes",
         "pages",
         "sources",
+        "runs",
         "chunks",
         "documents",
         "lexemes",

@@ -18,6 +18,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.answer import Answer, AsyncAnswer, LanguageModel
     from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import AsyncCollection, Collection
+    from pgrecall.compare import Comparison, JudgedQuestion
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
@@ -25,13 +26,26 @@ if typing.TYPE_CHECKING:
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
-    from pgrecall.types import Chunk, Citation, Document, Failure, Hit, Hits, IngestReport
+    from pgrecall.types import (
+        Chunk,
+        Citation,
+        Document,
+        EnqueueReport,
+        Failure,
+        Hit,
+        Hits,
+        IngestReport,
+        Plan,
+        Run,
+    )
+    from pgrecall.worker import WorkerOptions
 else:
     # Imported at first use (PEP 562): the command line starts before it knows what it needs.
     _NAMES = {
         "answer": ("Answer", "AsyncAnswer", "LanguageModel"),
         "chunking": ("ChunkConfig",),
         "collection": ("AsyncCollection", "Collection"),
+        "compare": ("Comparison", "JudgedQuestion"),
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
@@ -39,7 +53,11 @@ else:
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
-        "types": ("Chunk", "Citation", "Document", "Failure", "Hit", "Hits", "IngestReport"),
+        "types": (
+            *("Chunk", "Citation", "Document", "EnqueueReport", "Failure", "Hit", "Hits"),
+            *("IngestReport", "Plan", "Run"),
+        ),
+        "worker": ("WorkerOptions",),
     }
     _ROOMS = {name: room for room, names in _NAMES.items() for name in names}
 
@@ -69,23 +87,29 @@ __all__ = [
     "ChunkConfig",
     "Citation",
     "Collection",
+    "Comparison",
     "Context",
     "Database",
     "Document",
     "Embedder",
+    "EnqueueReport",
     "Failure",
     "Hit",
     "Hits",
     "IngestReport",
+    "JudgedQuestion",
     "LanguageModel",
     "LoadOptions",
     "MaxSim",
     "PgrecallError",
+    "Plan",
     "Recency",
     "Reranker",
+    "Run",
     "TableSource",
     "TokenEncoder",
     "Verification",
+    "WorkerOptions",
     "connect",
     "connect_async",
     "open_embedder",

@@ -5,23 +5,16 @@ Both classes only choose how to wait; what they do is in ``ingest``, ``retrieve`
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from functools import partial
-from os import PathLike
-from threading import Event
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, Unpack, cast
 
 from pgrecall import errors, retrieve
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
-from pgrecall.ingest import Ingestion, Progress, ingest, ingest_async
-from pgrecall.ingest.tables import TableRun, TableSource, sync_table
-from pgrecall.ingest.watch import Watched, watch, watch_async, watch_table, watch_table_async
-from pgrecall.load import LoadOptions
-from pgrecall.load.discover import StrPath
-from pgrecall.load.scope import Sync, scopes
-from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target
+from pgrecall.generations import AsyncGenerations, Generations
+from pgrecall.ingesting import AsyncIngesting, Ingesting
+from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target, follow
 from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
     collections,
@@ -32,14 +25,10 @@ from pgrecall.store import (
     status,
     wordsearch,
 )
-from pgrecall.store.elsewhere import elsewhere, elsewhere_async
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.store.status import CollectionStatus
-from pgrecall.types import Document, Hit, Hits, IngestReport, Order
-
-#: One source or many: files, folders, globs, "-" for standard input, or Documents.
-SourceArgument = StrPath | Document | Iterable[StrPath | Document]
+from pgrecall.store.status import CollectionStatus, IndexBuild
+from pgrecall.types import Document, Hit, Hits, Order
 
 
 class Defaults(TypedDict, total=False):
@@ -54,17 +43,6 @@ class Defaults(TypedDict, total=False):
     #: Whether questions that are asked from Python and the command line are kept, for measuring the recall.
     #: Built in: they are not.
     log_queries: bool | None
-
-
-class TableChoices(TypedDict, total=False):
-    """How ``sync_table`` goes about it."""
-
-    #: Read every row again, whatever ``updated_at`` or the triggers say.
-    full: bool
-    #: Look whether stored rows are still there; for queries that name no deleted rows it is the only way.
-    deletes: bool
-    #: The table may have become empty.
-    allow_empty: bool
 
 
 class _Described:
@@ -95,31 +73,6 @@ class _Described:
     def defaults(self) -> Mapping[str, Any]:
         """What was chosen for it, as it was when this object was made or last configured."""
         return self._target.generation.defaults
-
-    def _job(self, options: LoadOptions, progress: Progress | None) -> Ingestion:
-        target = self._target
-        return Ingestion(
-            generation=target.generation,
-            embedder=target.embedder,
-            tenant_id=options.tenant_id,
-            progress=progress,
-        )
-
-    def _table(
-        self,
-        source: str | TableSource,
-        options: LoadOptions,
-        session: Session | AsyncSession | None,
-        progress: Progress | None,
-        choices: TableChoices,
-    ) -> TableRun:
-        return TableRun(
-            source=TableSource(table=source) if isinstance(source, str) else source,
-            options=options,
-            job=lambda: self._job(options, progress),
-            elsewhere=session,
-            **choices,
-        )
 
     def _context(
         self,
@@ -162,104 +115,36 @@ class _Described:
         if not 2 <= questions <= 10_000:
             raise errors.InvalidArgument(f"questions is 2 to 10,000, not {questions!r}.")
         target = self._target
-        return measure_recall(target.generation, target.embedder, questions=questions)
+        generation = yield from follow(target)
+        embedder = target.embedder_of(generation)
+        return (yield from measure_recall(generation, embedder, questions=questions))
 
     def _clear_queries(self) -> Flow[int]:
         return queries.clear(self._target.generation)
 
     def _index_metadata(self, key: str, type: str) -> Flow[None]:
-        return indexes.index_metadata(self._target.generation, key, type)
+        yield from indexes.index_metadata((yield from follow(self._target)), key, type)
 
     def _optimize(self) -> Flow[None]:
         # As if every chunk were new: all statistics are taken again.
         target = self._target
-        return settle(target.generation, lambda: target.embedder, written=2**62)
+        generation = yield from follow(target)
+        yield from settle(
+            generation,
+            lambda: target.embedder_of(generation),
+            written=2**62,
+        )
+
+    def _status(self) -> Flow[CollectionStatus]:
+        return (yield from status.status((yield from follow(self._target))))
 
 
-class Collection(_Described):
+class Collection(_Described, Generations, Ingesting):
     """A named set of documents that are searched together. From ``Database.collection``."""
 
     def __init__(self, target: Target, session: Session) -> None:
         super().__init__(target)
         self._session = session
-
-    def ingest(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        progress: Progress | None = None,
-        sync: bool = False,
-        allow_empty: bool = False,
-    ) -> IngestReport:
-        """Take in files, folders, globs or Documents; what has not changed is skipped.
-
-        Each document is swapped whole. A source that cannot be read is reported in ``failed`` and stops
-        nothing. ``progress`` is called with the report so far, from several threads.
-
-        ``sync`` also removes the documents that were found in these sources before and are there no more,
-        and a file that was renamed keeps its vectors. What cannot be read has not gone; a source in which
-        nothing is found keeps its documents unless ``allow_empty``.
-
-        Raises EmbeddingError if the embedder fails time and again, DatabaseUnavailable if the server
-        goes away; run it again to go on.
-        """
-        chosen = options or LoadOptions()
-        listed = list(_listed(sources)) if sync else _listed(sources)
-        kept = _sync(listed, chosen, allow_empty=allow_empty) if sync else None
-        return ingest(self._session, self._job(chosen, progress), listed, chosen, kept)
-
-    def watch(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        progress: Progress | None = None,
-        allow_empty: bool = False,
-        stop: Event | None = None,
-    ) -> Iterator[IngestReport]:
-        """Follow files, folders and globs: ``ingest(sync=True)`` now and after each change, without end.
-
-        Yields the report of each run that did something. While the database or the embedder is out of
-        order, changes are kept and tried again; a warning is logged. Setting ``stop`` ends it.
-        """
-        chosen = options or LoadOptions()
-        watched = Watched(_paths(sources), chosen, allow_empty=allow_empty)
-        return watch(self._session, lambda: self._job(chosen, progress), watched, stop)
-
-    def sync_table(
-        self,
-        source: str | TableSource,
-        *,
-        url: str | None = None,
-        options: LoadOptions | None = None,
-        progress: Progress | None = None,
-        **choices: Unpack[TableChoices],
-    ) -> IngestReport:
-        """Bring the collection in step with a table, or a query as a TableSource: also changed and gone rows.
-
-        ``url`` is the database that it is in; without it, the collection's own. Run it again, as often as
-        you like: rows are read by their ``updated_at``, or as triggers noted them.
-
-        Raises InvalidArgument for columns that are not there.
-        """
-        with elsewhere(url) as session:
-            task = self._table(source, options or LoadOptions(), session, progress, choices)
-            return run(sync_table(task), self._session)
-
-    def watch_table(
-        self,
-        source: str | TableSource,
-        *,
-        every: float = 10.0,
-        url: str | None = None,
-        options: LoadOptions | None = None,
-        allow_empty: bool = False,
-        stop: Event | None = None,
-    ) -> Iterator[IngestReport]:
-        """Follow a table: ``sync_table`` every so many seconds, as ``watch`` does it for files."""
-        look = partial(self.sync_table, source, url=url, options=options, allow_empty=allow_empty)
-        return watch_table(look, every, stop)
 
     def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
@@ -343,75 +228,23 @@ class Collection(_Described):
 
     def status(self) -> CollectionStatus:
         """What the collection holds, in figures."""
-        return run(status.status(self._target.generation), self._session)
+        return run(self._status(), self._session)
+
+    def index_build(self) -> IndexBuild | None:
+        """How far the index is that is being built just now; None if there is none."""
+        return run(status.building(self._target.generation), self._session)
 
     def optimize(self) -> None:
         """Build missing indexes and take statistics anew."""
         run(self._optimize(), self._session)
 
 
-class AsyncCollection(_Described):
+class AsyncCollection(_Described, AsyncGenerations, AsyncIngesting):
     """As ``Collection``, awaited."""
 
     def __init__(self, target: Target, session: AsyncSession) -> None:
         super().__init__(target)
         self._session = session
-
-    async def ingest(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        progress: Progress | None = None,
-        sync: bool = False,
-        allow_empty: bool = False,
-    ) -> IngestReport:
-        """As ``Collection.ingest``."""
-        chosen = options or LoadOptions()
-        listed = list(_listed(sources)) if sync else _listed(sources)
-        kept = _sync(listed, chosen, allow_empty=allow_empty) if sync else None
-        job = self._job(chosen, progress)
-        return await ingest_async(self._session, job, listed, chosen, kept)
-
-    def watch(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        progress: Progress | None = None,
-        allow_empty: bool = False,
-    ) -> AsyncGenerator[IngestReport, None]:
-        """As ``Collection.watch``; cancelling ends it."""
-        chosen = options or LoadOptions()
-        watched = Watched(_paths(sources), chosen, allow_empty=allow_empty)
-        return watch_async(self._session, lambda: self._job(chosen, progress), watched)
-
-    async def sync_table(
-        self,
-        source: str | TableSource,
-        *,
-        url: str | None = None,
-        options: LoadOptions | None = None,
-        progress: Progress | None = None,
-        **choices: Unpack[TableChoices],
-    ) -> IngestReport:
-        """As ``Collection.sync_table``."""
-        async with elsewhere_async(url) as session:
-            task = self._table(source, options or LoadOptions(), session, progress, choices)
-            return await run_async(sync_table(task), self._session)
-
-    def watch_table(
-        self,
-        source: str | TableSource,
-        *,
-        every: float = 10.0,
-        url: str | None = None,
-        options: LoadOptions | None = None,
-        allow_empty: bool = False,
-    ) -> AsyncGenerator[IngestReport, None]:
-        """As ``Collection.watch_table``; cancelling ends it."""
-        look = partial(self.sync_table, source, url=url, options=options, allow_empty=allow_empty)
-        return watch_table_async(look, every)
 
     async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""
@@ -475,7 +308,11 @@ class AsyncCollection(_Described):
 
     async def status(self) -> CollectionStatus:
         """As ``Collection.status``."""
-        return await run_async(status.status(self._target.generation), self._session)
+        return await run_async(self._status(), self._session)
+
+    async def index_build(self) -> IndexBuild | None:
+        """As ``Collection.index_build``."""
+        return await run_async(status.building(self._target.generation), self._session)
 
     async def optimize(self) -> None:
         """As ``Collection.optimize``."""
@@ -484,24 +321,3 @@ class AsyncCollection(_Described):
 
 def _model(given: str | LanguageModel | None) -> LanguageModel:
     return given if isinstance(given, LanguageModel) else language_model(given)
-
-
-def _sync(
-    sources: Iterable[StrPath | Document], options: LoadOptions, *, allow_empty: bool
-) -> Sync:
-    found = scopes(sources)
-    return Sync(scopes=found, tenant_id=options.tenant_id, allow_empty=allow_empty)
-
-
-def _paths(sources: SourceArgument) -> list[StrPath]:
-    listed = list(_listed(sources))
-    paths = [source for source in listed if not isinstance(source, Document)]
-    if len(paths) < len(listed):
-        raise errors.InvalidArgument(
-            "Documents that are given cannot be watched; name files, folders or globs."
-        )
-    return paths
-
-
-def _listed(sources: SourceArgument) -> Iterable[StrPath | Document]:
-    return [sources] if isinstance(sources, str | PathLike | Document) else sources

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -15,13 +16,20 @@ from pgrecall.chunking import ChunkConfig
 from pgrecall.collection import AsyncCollection, Collection
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.offline import offline
 from pgrecall.flow import Flow, run, run_async
+from pgrecall.reindex import new_generation
 from pgrecall.retrieve import Target
-from pgrecall.store import collections, migrate, wordsearch
+from pgrecall.store import collections, jobs, migrate, runs, wordsearch
 from pgrecall.store.borrowed import AsyncLender, Lender, address, borrow, borrow_async
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.embedded import EmbeddedServer
+from pgrecall.store.jobs import FailedJob, QueueStatus
 from pgrecall.store.session import AsyncSession, Row, Session, check, check_async, prepare
+from pgrecall.types import Run
+
+if TYPE_CHECKING:
+    from pgrecall.worker import WorkerOptions
 
 
 class _Settled:
@@ -36,6 +44,16 @@ class _Settled:
 
     def release(self) -> None:
         """Whoever lends a connection keeps the database."""
+
+    def planned(self, name: str, options: Described) -> Flow[Target]:
+        """The collection of that name, or what would be created under it."""
+        wanted = self.wanted(
+            options.get("embedder"),
+            options.get("chunking"),
+            options.get("language", "english"),
+            options.get("text_search"),
+        )
+        return _foreseen(name, replace(wanted, opened=offline))
 
     def wanted(
         self,
@@ -124,6 +142,24 @@ def _create(name: str, wanted: Wanted, *, exist_ok: bool) -> Flow[Target]:
     return Target(generation, embedder)
 
 
+def _foreseen(name: str, wanted: Wanted) -> Flow[Target]:
+    try:
+        return wanted.existing((yield from collections.active(name)))
+    except errors.CollectionNotFound:
+        embedder = wanted.opened(wanted.embedder or wanted.default_embedder)
+        new = wanted.generation(embedder)
+        return Target(collections.imagined(name, new, wanted.defaults), embedder)
+
+
+class Described(TypedDict, total=False):
+    """What describes a collection that need not exist yet; as in ``create_collection``."""
+
+    embedder: str | Embedder | None
+    chunking: ChunkConfig | None
+    language: str
+    text_search: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What a caller asks of a new collection; None where the caller does not mind."""
@@ -133,6 +169,8 @@ class Wanted:
     chunking: ChunkConfig | None
     language: str
     text_search: str | None
+    #: How embedders are opened; a plan does it without a key.
+    opened: Callable[[str | Embedder], Embedder] = open_embedder
 
     @property
     def defaults(self) -> dict[str, str]:
@@ -142,19 +180,11 @@ class Wanted:
 
     def generation(self, embedder: Embedder) -> NewGeneration:
         """Its first generation. Raises InvalidArgument if the chunks would not fit the model."""
-        chunking = self.chunking or ChunkConfig()
-        if chunking.max_tokens > embedder.max_tokens:
-            raise errors.InvalidArgument(
-                f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
-                f"make max_tokens={chunking.max_tokens:,} smaller."
-            )
-        return NewGeneration(
-            embedder=embedder.name, dimensions=embedder.dimensions, chunking=chunking.to_dict()
-        )
+        return new_generation(embedder, self.chunking)
 
     def existing(self, generation: Generation) -> Target:
         """The collection that is there, if it is what the caller asked for."""
-        embedder = open_embedder(self.embedder) if self.embedder is not None else None
+        embedder = self.opened(self.embedder) if self.embedder is not None else None
         if embedder is not None and embedder.name != generation.embedder:
             asked, there = embedder.name, generation.embedder
         elif self.chunking is not None and self.chunking.to_dict() != generation.chunking:
@@ -165,7 +195,7 @@ class Wanted:
             return Target(generation, embedder)
         raise errors.InvalidArgument(
             f'The collection "{generation.collection}" exists with {there}, not {asked}: '
-            "leave that argument away, or choose another name."
+            "leave that argument away, choose another name, or reindex the collection."
         )
 
 
@@ -213,9 +243,36 @@ class Database:
         wanted = self._opened.wanted(embedder, chunking, language, text_search)
         return self._collection(_create(name, wanted, exist_ok=exist_ok))
 
+    def planned(self, name: str, **options: Unpack[Described]) -> Collection:
+        """A collection for ``plan`` only, whether it exists or not; nothing is created, no provider asked.
+
+        Raises InvalidArgument as ``create_collection`` does.
+        """
+        return self._collection(self._opened.planned(name, options))
+
+    def runs(self, *, limit: int = 20) -> list[Run]:
+        """The last ingestions into any collection, newest first; also of those that were dropped."""
+        return run(runs.recent(None, limit), self._session)
+
     def drop_collection(self, name: str) -> None:
         """Remove a collection with all its documents; raises CollectionNotFound."""
         run(collections.drop(name), self._session)
+
+    def queue_status(self) -> QueueStatus:
+        """How many documents wait for workers, are in hand, or have failed."""
+        return run(jobs.status(), self._session)
+
+    def failed_jobs(self, collection: str | None = None) -> list[FailedJob]:
+        """Documents that workers could not take in, with the reasons, oldest first."""
+        return run(jobs.failed(collection), self._session)
+
+    def retry_jobs(self, job_ids: Sequence[int] | None = None) -> int:
+        """Let failed documents be tried again; None: all of them. How many there were."""
+        return run(jobs.retry(job_ids), self._session)
+
+    def discard_jobs(self, job_ids: Sequence[int] | None = None) -> int:
+        """Drop failed documents from the queue; None: all. Versions that are stored stay as they are."""
+        return run(jobs.discard(job_ids), self._session)
 
     def close(self) -> None:
         """Close the connections; the last user of the embedded server stops it."""
@@ -285,9 +342,54 @@ class AsyncDatabase:
         wanted = self._opened.wanted(embedder, chunking, language, text_search)
         return await self._collection(_create(name, wanted, exist_ok=exist_ok))
 
+    async def planned(self, name: str, **options: Unpack[Described]) -> AsyncCollection:
+        """As ``Database.planned``."""
+        return await self._collection(self._opened.planned(name, options))
+
+    async def runs(self, *, limit: int = 20) -> list[Run]:
+        """As ``Database.runs``."""
+        return await run_async(runs.recent(None, limit), self._session)
+
     async def drop_collection(self, name: str) -> None:
         """As ``Database.drop_collection``."""
         await run_async(collections.drop(name), self._session)
+
+    async def queue_status(self) -> QueueStatus:
+        """As ``Database.queue_status``."""
+        return await run_async(jobs.status(), self._session)
+
+    async def failed_jobs(self, collection: str | None = None) -> list[FailedJob]:
+        """As ``Database.failed_jobs``."""
+        return await run_async(jobs.failed(collection), self._session)
+
+    async def retry_jobs(self, job_ids: Sequence[int] | None = None) -> int:
+        """As ``Database.retry_jobs``."""
+        return await run_async(jobs.retry(job_ids), self._session)
+
+    async def discard_jobs(self, job_ids: Sequence[int] | None = None) -> int:
+        """As ``Database.discard_jobs``."""
+        return await run_async(jobs.discard(job_ids), self._session)
+
+    async def work(
+        self,
+        options: WorkerOptions | None = None,
+        *,
+        embedders: Iterable[Embedder] = (),
+        stop: asyncio.Event | None = None,
+    ) -> None:
+        """Be a worker: take in what ``enqueue`` hands over, until ``stop`` is set or the task is cancelled.
+
+        ``embedders`` are those of collections that were made with an object of the caller's own. Raises
+        InvalidArgument on a lent connection, since a worker opens connections of its own.
+        """
+        if not isinstance(self._opened, _Opened):
+            raise errors.InvalidArgument(
+                "A worker opens connections of its own: connect with a URL, not with a connection."
+            )
+        # procrastinate takes a quarter of a second to import.
+        from pgrecall.worker import work
+
+        await work(self.url, self._session, options, embedders=embedders, stop=stop)
 
     async def close(self) -> None:
         """As ``Database.close``."""

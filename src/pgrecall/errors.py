@@ -14,6 +14,8 @@
      ├── CollectionNotFound (LookupError)
      ├── CollectionExists
      ├── DocumentNotFound (LookupError)
+     ├── GenerationNotFound (LookupError)
+     ├── GenerationIncomplete             it lacks documents, and is not activated
      ├── GenerationChanged                 another process switched the generation
      ├── EmbeddingError                    a provider failed, or answered nonsense
      │    └── CredentialsMissing           no API key
@@ -26,6 +28,16 @@ One class per remedy. A class's docstring is its default message: one sentence t
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: float32 embeddings by position, each of shape (dimensions,).
+Vectors: TypeAlias = "Mapping[int, npt.NDArray[np.float32]]"
 
 
 class PgrecallError(Exception):
@@ -91,12 +103,27 @@ class DocumentNotFound(PgrecallError, LookupError):
     """The collection has no document of that uri."""
 
 
+class GenerationNotFound(PgrecallError, LookupError):
+    """The collection has no such generation; `pgrecall reindex NAME --status` lists them."""
+
+
+class GenerationIncomplete(PgrecallError):
+    """The generation lacks documents; reindex again, or activate it without them (force)."""
+
+
 class GenerationChanged(PgrecallError):
     """The collection switched to another generation while a query was on its way; ask again."""
 
 
 class EmbeddingError(PgrecallError):
     """The embedder failed."""
+
+    def __init__(self, message: str | None = None, *, answered: Vectors | None = None) -> None:
+        super().__init__(message)
+        #: What was answered all the same, by position in the texts: it is paid for, and kept.
+        self.answered: Vectors = answered or {}
+        #: Texts that are refused for a reason of their own, by position; empty where that is not known.
+        self.refused: Mapping[int, PgrecallError] = {}
 
 
 class CredentialsMissing(EmbeddingError):

@@ -34,23 +34,23 @@ Flow: TypeAlias = Generator[Step, Any, T]
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
-    """Computing, or reading files: beside the event loop, in a thread, when awaited."""
+class Compute:
+    """Compute something that takes the processor a while, or read files."""
 
     work: Callable[[], Any]
 
     def perform(self, session: object) -> Any:
-        """Blocking."""
+        """Here and now."""
         return self.work()
 
     async def perform_async(self, session: object) -> Any:
-        """Awaiting."""
+        """In a thread, so that nobody who awaits is held up."""
         return await asyncio.to_thread(self.work)
 
 
-def aside(work: Callable[[], T]) -> Generator[Step, Any, T]:
-    """The result of what computes or reads files."""
-    result: T = yield Aside(work)
+def compute(work: Callable[[], T]) -> Generator[Step, Any, T]:
+    """The result of ``work``."""
+    result: T = yield Compute(work)
     return result
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
+from contextvars import copy_context
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -33,7 +34,9 @@ def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
     """
     buffer: Queue[T | _End] = Queue(depth)
     left = Event()
-    thread = Thread(target=_fill, args=(items, buffer, left), daemon=True)
+    # In the caller's context, which tasks inherit by themselves: whose trace this belongs to.
+    work = (_fill, items, buffer, left)
+    thread = Thread(target=copy_context().run, args=work, daemon=True)
     thread.start()
     try:
         while not isinstance(item := _get(buffer), _End):
@@ -131,7 +134,7 @@ def spread(items: Iterable[T], work: Callable[[T], R], workers: int) -> Generato
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:
-            pending.append(pool.submit(work, item))
+            pending.append(pool.submit(copy_context().run, work, item))
             if len(pending) >= workers:
                 yield pending.popleft().result()
         while pending:

@@ -5,19 +5,20 @@ Everything here is a flow, so that ``Collection`` and ``AsyncCollection`` share 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Real
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, TypeVar
 from uuid import UUID
 
 import numpy as np
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
-from pgrecall.embed import open_embedder
+from pgrecall.embed import open_embedder, reopen_embedder
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.offline import Offline, offline
 from pgrecall.embed.steps import embed_queries
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker, open_reranker
@@ -27,6 +28,8 @@ from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.tokens import open_tokenizer
 from pgrecall.types import Document, FloatArray, Hit, Hits, Mode, Order, Stage, Where
+
+T = TypeVar("T")
 
 #: A question in words, or its embedding if the caller has one.
 Question: TypeAlias = "str | FloatArray"
@@ -59,10 +62,13 @@ class SearchOptions(CandidateOptions, total=False):
     vector_weight: float | None
     #: "convex" (default), "dbsf" or "rrf".
     fusion: str
+    #: What the search is for, in words: for models that were trained to follow instructions.
+    instruction: str | None
     #: Run each arm once more and keep its plan and times in ``Hits.explanation``.
     explain: bool
 
 
+_POSTGRES = {"db.system.name": "postgresql", "db.operation.name": "SELECT"}
 _QUESTION = "A question is a text, an embedding, or a list of these"
 #: The options that are not the database's business.
 _REFINED = CandidateOptions.__annotations__.keys()
@@ -70,12 +76,19 @@ _REFINED = CandidateOptions.__annotations__.keys()
 _PLAIN = SearchOptions.__annotations__.keys() - _REFINED - {"explain"}
 
 
+#: How often a search follows a collection that changes its generation each time, before it gives up.
+SWITCHES = 8
+
+
 class Target:
     """A collection as a reader sees it: its active generation, and the embedder that made it."""
 
     def __init__(self, generation: Generation, embedder: Embedder | None) -> None:
         self.generation = generation
-        self._embedder = embedder
+        self._embedders: dict[str, Embedder] = {}
+        if embedder is not None:
+            # Whatever an object of the caller's own is called, it is the one that was meant.
+            self._embedders[generation.embedder] = embedder
         #: Those that were asked for by name.
         self.rerankers: dict[str, Reranker] = {}
         self.query_log = queries.QueryLog()
@@ -83,35 +96,84 @@ class Target:
     @property
     def embedder(self) -> Embedder:
         """Opened at first use: a text search needs none."""
-        if self._embedder is None:
-            self._embedder = open_embedder(self.generation.embedder)
-        if self._embedder.dimensions != self.generation.dimensions:
+        return self.embedder_of(self.generation)
+
+    def embedder_of(self, generation: Generation) -> Embedder:
+        """The embedder that made the vectors of a generation; raises as ``open_embedder`` does."""
+        embedder = self.open(generation.embedder, generation.dimensions)
+        if embedder.dimensions != generation.dimensions:
             raise errors.InvalidArgument(
-                f"{self._embedder.name} makes {self._embedder.dimensions} dimensions, the collection "
-                f"has {self.generation.dimensions}: open it with the embedder that filled it "
-                f"({self.generation.embedder})."
+                f"{embedder.name} makes {embedder.dimensions} dimensions, the collection "
+                f"has {generation.dimensions}: open it with the embedder that filled it "
+                f"({generation.embedder})."
             )
-        return self._embedder
+        return embedder
+
+    def open(self, name: str, dimensions: int | None = None) -> Embedder:
+        """The embedder of that name: the caller's own if there is one, else opened once."""
+        if name not in self._embedders:
+            try:
+                self._embedders[name] = (
+                    open_embedder(name) if dimensions is None else reopen_embedder(name, dimensions)
+                )
+            except errors.InvalidArgument as exc:
+                raise errors.InvalidArgument(
+                    f'{exc} If {name!r} is an object of your own, open "{self.generation.collection}" '
+                    "with it (embedder=...)."
+                ) from exc
+        return self._embedders[name]
+
+    def know(self, embedder: Embedder) -> None:
+        """Keep an embedder that the caller gave, for the generations that were made with it."""
+        self._embedders[embedder.name] = embedder
+
+    @property
+    def offline(self) -> Offline:
+        """The embedder as a plan needs it, which asks no provider."""
+        known = self._embedders.get(self.generation.embedder)
+        return offline(known or self.generation.embedder, self.generation.dimensions)
 
     def switch(self, generation: Generation) -> None:
         """Follow the collection to another generation."""
-        if generation.embedder != self.generation.embedder:
-            self._embedder = None
         self.generation = generation
+
+
+def follow(target: Target) -> Flow[Generation]:
+    """The generation that is active now; the target knows it from here on."""
+    target.switch((yield from collections.active(target.generation.collection)))
+    return target.generation
+
+
+def following(target: Target, work: Callable[[Generation], Flow[T]]) -> Flow[T]:
+    """What ``work`` makes of the active generation; again, if another one is active by then."""
+    for _ in range(SWITCHES):
+        try:
+            return (yield from work(target.generation))
+        except errors.GenerationChanged:
+            yield from follow(target)
+    return (yield from work(target.generation))
 
 
 def search(target: Target, question: Questions, options: SearchOptions) -> Flow[Hits]:
     """The hits of a question. If the collection switches generations meanwhile, it is asked again."""
     asked = listed(question)
-    try:
-        hits = yield from _search(target, asked, options)
-    except errors.GenerationChanged:
-        target.switch((yield from collections.active(target.generation.collection)))
-        hits = yield from _search(target, asked, options)
+    with _observed(target, options) as span:
+        hits = yield from following(target, lambda now: search_in(target, now, asked, options))
+        span.set({"pgrecall.hits": len(hits), "pgrecall.strategy": hits.strategy})
     if options.get("mode") != "text":
         words = [question for question in asked if isinstance(question, str)]
         yield from queries.log(target.generation, target.query_log, words)
     return hits
+
+
+def _observed(target: Target, options: SearchOptions) -> telemetry.Span:
+    name = target.generation.collection
+    labels = {
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.data_source.id": name,
+        "pgrecall.mode": options.get("mode", "hybrid"),
+    }
+    return telemetry.span(f"retrieval {name}", labels, duration="pgrecall.search.duration")
 
 
 def listed(question: Questions) -> list[Question]:
@@ -135,10 +197,16 @@ def _embedding(question: object) -> FloatArray:
         raise errors.InvalidArgument(f"{_QUESTION}, and numbers make an embedding.") from exc
 
 
-def _search(target: Target, asked: Sequence[Question], options: SearchOptions) -> Flow[Hits]:
+def search_in(
+    target: Target, generation: Generation, asked: Sequence[Question], options: SearchOptions
+) -> Flow[Hits]:
+    """The hits of questions in this generation. Raises GenerationChanged if it is not searched now.
+
+    The target's own may be another one at any moment, if another thread follows the collection there.
+    """
     if len(asked) == 1 and options.keys() <= _PLAIN:
-        (query,) = yield from _queries(target, asked, dict(options))
-        return (yield from store.search(target.generation, query))
+        (query,) = yield from _queries(target, generation, asked, dict(options))
+        return (yield from _asked(generation, query))
     reranker = yield from _reranker(target, options.get("reranker"))
     wanted = Refinement.of({**options, "reranker": reranker})
     if wanted.min_similarity is not None and options.get("mode") == "text":
@@ -151,14 +219,19 @@ def _search(target: Target, asked: Sequence[Question], options: SearchOptions) -
     explain = given.pop("explain", False)
     found = []
     stages: list[Stage] = []
-    for query in (yield from _queries(target, asked, given)):
-        found.append((yield from store.search(target.generation, query)))
+    for query in (yield from _queries(target, generation, asked, given)):
+        found.append((yield from _asked(generation, query)))
         if explain:
-            stages.extend((yield from store.explain(target.generation, query)))
+            stages.extend((yield from store.explain(generation, query)))
     words = [question for question in asked if isinstance(question, str)]
-    hits = yield from refine(target.generation, found, wanted, words)
+    hits = yield from refine(generation, found, wanted, words)
     hits.explanation = tuple(stages)
     return hits
+
+
+def _asked(generation: Generation, query: store.Query) -> Flow[Hits]:
+    with telemetry.span("SELECT pgrecall.search", _POSTGRES):
+        return (yield from store.search(generation, query))
 
 
 def _reranker(target: Target, given: str | Reranker | None) -> Flow[Reranker | None]:
@@ -171,18 +244,24 @@ def _reranker(target: Target, given: str | Reranker | None) -> Flow[Reranker | N
 
 
 def _queries(
-    target: Target, asked: Sequence[Question], given: dict[str, Any]
+    target: Target, generation: Generation, asked: Sequence[Question], given: dict[str, Any]
 ) -> Flow[list[store.Query]]:
     """Each question, embedded if the mode wants that: all of them at once."""
+    instruction = given.pop("instruction", None)
     mode = given.get("mode", "hybrid")
     words = [question for question in asked if isinstance(question, str)]
     if len(words) < len(asked) and mode != "vector":
         raise errors.InvalidArgument(
             f'A {mode} search needs words; an embedding has mode="vector".'
         )
+    if instruction is not None and (mode == "text" or not words):
+        raise errors.InvalidArgument(
+            "An instruction goes to the embedder, and this search embeds nothing: leave it out."
+        )
     if mode == "text":
         return [store.Query(**given, text=question) for question in words]
-    vectors = iter((yield from embed_queries(target.embedder, words)) if words else ())
+    embedder = target.embedder_of(generation) if words else None
+    vectors = iter((yield from embed_queries(embedder, words, instruction)) if embedder else ())
     return [
         store.Query(**given, text=question, embedding=next(vectors))
         if isinstance(question, str)
@@ -201,17 +280,20 @@ class SimilarOptions(TypedDict, total=False):
 
 def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -> Flow[Hits]:
     """The chunks of other documents that are most like a hit, or like a document as a whole."""
-    generation, query = target.generation, store.Query(mode="vector", **options)
+    query = store.Query(mode="vector", **options)
     if isinstance(to, Hit):
-        return (yield from store.similar(generation, to.document_id, to.ordinal, query))
+        identity, chunk = to.document_id, to.ordinal
+        return (
+            yield from following(target, lambda now: store.similar(now, identity, chunk, query))
+        )
     if isinstance(to, str):
         to = Document(uri=to, text="", tenant_id=options.get("tenant_id") or "")
     if not isinstance(to, Document):
         raise errors.InvalidArgument(
             f"similar takes a hit, a document or a uri, not {type(to).__name__}."
         )
-    document = documents.document_id(generation.collection, to)
-    return (yield from store.similar(generation, document, None, query))
+    document = documents.document_id(target.generation.collection, to)
+    return (yield from following(target, lambda now: store.similar(now, document, None, query)))
 
 
 def context(

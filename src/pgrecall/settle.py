@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from pgrecall import telemetry
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.steps import embed_queries
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
@@ -18,21 +19,35 @@ from pgrecall.store.recall import RecallReport
 logger = logging.getLogger(__name__)
 
 
-def settle(generation: Generation, embedder: Callable[[], Embedder], *, written: int) -> Flow[None]:
-    """After a run that wrote so many chunks: what ``indexes.settle`` does, and the recall if it is due."""
-    yield from indexes.settle(generation, written=written)
+def settle(
+    generation: Generation,
+    embedder: Callable[[], Embedder],
+    *,
+    written: int,
+    afford: Callable[[int], bool] = lambda tokens: True,
+) -> Flow[None]:
+    """After a run that wrote so many chunks: what ``indexes.settle`` does, and the recall if it is due.
+
+    ``afford`` says whether so many tokens may be spent on that.
+    """
+    with telemetry.span("pgrecall.ingest.settle", {"pgrecall.collection": generation.collection}):
+        yield from indexes.settle(generation, written=written)
     questions = yield from recall.due(generation)
     if not questions:
         return
     try:
-        yield from measure_recall(generation, embedder(), questions=questions)
+        yield from measure_recall(generation, embedder(), questions=questions, afford=afford)
     except (CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra) as exc:
         # Everything is stored and searchable; it is measured after the next run.
         logger.warning("The recall of %s was not measured: %s", generation.collection, exc)
 
 
 def measure_recall(
-    generation: Generation, embedder: Embedder, *, questions: int
+    generation: Generation,
+    embedder: Embedder,
+    *,
+    questions: int,
+    afford: Callable[[int], bool] = lambda tokens: True,
 ) -> Flow[RecallReport]:
     """Measure with so many questions: logged ones, at most half, and pieces of the stored texts.
 
@@ -40,6 +55,8 @@ def measure_recall(
     """
     logged = yield from queries.logged(generation, questions // 2)
     asked = logged + (yield from recall.questions(generation, questions - len(logged)))
+    if not afford(sum(map(embedder.tokenizer.count, asked))):
+        raise EmbeddingError("The budget has nothing left for its questions.")
     embeddings = (yield from embed_queries(embedder, asked)) if asked else []
     report = yield from recall.measure(generation, embeddings)
     return replace(report, questions=len(asked), logged=len(logged))

@@ -52,6 +52,7 @@ class World:
             yield Prepared(
                 document=document,
                 document_id=documents.document_id("world", document),
+                generation=self.docs._target.generation,
                 content_hash=b"",
                 markup="plain",
                 chunks=[Chunk(ordinal=0, start=0, end=len(text), content=text, tokens=3)],

@@ -17,8 +17,7 @@ import certifi
 import numpy as np
 import pytest
 
-from pgrecall.embed.openai import OpenAIEmbedder
-from pgrecall.embed.openai_options import OpenAIOptions
+from pgrecall.embed.openai import OpenAIEmbedder, OpenAIOptions
 from pgrecall.embed.registry import open_embedder
 from pgrecall.embed.retry import Backoff
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument
@@ -376,8 +375,6 @@ def change(position: int, embedding: object) -> Fault:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault(spoil=lambda data: data[:1]), "answered 2 texts with 1 vectors"),
-        (Fault(spoil=lambda data: []), "answered 2 texts with 0 vectors"),
         (Fault(spoil=lambda data: [data[0], data[0]]), "not numbered as the texts"),
         (Fault(spoil=lambda data: [{"embedding": [1.0]}] * 2), "not numbered as the texts"),
         (change(1, [0.0] * 1536), "Text 1 was answered with a vector that is zero"),
@@ -439,13 +436,13 @@ def test_one_failure_ends_the_call_and_its_other_requests(
 ) -> None:
     server.faults += [
         Fault(status=429, headers={"Retry-After": "30"}),
-        Fault(status=400, delay=0.2),
+        Fault(status=404, delay=0.2),
         *[Fault(status=429, headers={"Retry-After": "30"})] * 8,
     ]
     started = time.monotonic()
     with (
         small(server, concurrency=2) as embedder,
-        pytest.raises(EmbeddingError, match=r"\(400\)"),
+        pytest.raises(EmbeddingError, match="has no model"),
     ):
         Opened(embedder, awaited=awaited).documents([RULED] * (9 * PER_REQUEST))
     assert time.monotonic() - started < 5

@@ -19,11 +19,14 @@ FLOORS: list[set[str]] = [
     {"__init__"},
     {"database"},
     {"collection"},
+    {"generations", "ingesting"},
+    {"reindex_plan", "switching", "compare"},
+    {"reindex"},
     {"worker", "evaluate", "answer"},
     {"ingest", "retrieve"},
     {"candidates", "settle"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},
-    {"pipeline", "flow", "settings", "tokens"},
+    {"pipeline", "flow", "settings", "telemetry", "tokens"},
     {"errors", "types"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

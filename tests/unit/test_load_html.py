@@ -159,3 +159,9 @@ def test_deep_nesting_costs_no_more_than_its_length(tags: tuple[str, str]) -> No
 @given(st.text(st.sampled_from("<>/ab p=\"'!-&;#1\n\0é"), max_size=200))
 def test_anything_can_be_rendered(source: str) -> None:
     assert "\0" not in text(source)
+
+
+def test_navigation_of_docbook_is_left_out() -> None:
+    bar = "<table><tr><td><a href=p>Prev</a></td><td>Chapter 5. Long Title of It</td></tr></table>"
+    page = f"<div class=navheader>{bar}</div><h2>T</h2><p>words of it</p><div class=navfooter>{bar}</div>"
+    assert text(page) == "## T\n\nwords of it"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import pgrecall.load
-from pgrecall.load import LoadOptions, read
+from pgrecall.load import LoadOptions, Source, read
+from pgrecall.load.dispatch import load_here
 from pgrecall.types import Document, Failure
 
 docx = pytest.importorskip("docx")
@@ -122,6 +123,7 @@ def test_missing_extra_says_what_to_install(
     monkeypatch.delitem(sys.modules, "pgrecall.load.officetext", raising=False)
     monkeypatch.delattr(pgrecall.load, "officetext", raising=False)
     monkeypatch.setitem(sys.modules, "docx", None)
-    item = load(path)
+    source = Source(uri=str(path), path=str(path))
+    (item,) = load_here(source, LoadOptions())  # in this process, whose modules are as set above
     assert isinstance(item, Failure)
     assert "pip install 'pgrecall[office]'" in item.reason

@@ -40,7 +40,7 @@ def test_scores_come_in_the_order_of_the_texts(
     assert found.tolist() == [relevance(QUESTION, text) for text in TEXTS]
     assert found.dtype == np.float32
     (request,) = server.requests
-    assert request == {"model": "rerank-v3.5", "query": QUESTION, "documents": TEXTS}
+    assert request.body == {"model": "rerank-v3.5", "query": QUESTION, "documents": TEXTS}
     assert server.keys == [KEY]
 
 
@@ -65,7 +65,7 @@ def test_many_texts_are_several_requests(
 ) -> None:
     monkeypatch.setattr(module, "MAX_TEXTS", 3)
     assert len(reranker.rerank(QUESTION, TEXTS)) == 4
-    assert [len(request["documents"]) for request in server.requests] == [3, 1]
+    assert [len(request.body["documents"]) for request in server.requests] == [3, 1]
     assert reranker.rerank(QUESTION, []).shape == (0,)
     assert asyncio.run(reranker.rerank_async(QUESTION, [])).shape == (0,)
     assert len(server.requests) == 2
@@ -74,13 +74,16 @@ def test_many_texts_are_several_requests(
 def test_the_limit_of_a_text_is_sent(server: CohereServer) -> None:
     reranker = open_reranker("cohere:m", base_url=server.url, max_tokens_per_doc=77)
     reranker.rerank(QUESTION, TEXTS)
-    assert server.requests[0]["max_tokens_per_doc"] == 77
+    assert server.requests[0].body["max_tokens_per_doc"] == 77
 
 
 FAULTS = [
     (Fault(status=401), "refuses the API key; check CO_API_KEY"),
     (Fault(status=404), "has no model rerank-v3.5"),
-    (Fault(status=429, message=f"slow down, {KEY}"), r"answered 429: slow down, \*\*\*\."),
+    (
+        Fault(status=429, error={"message": f"slow down, {KEY}"}),
+        r"answered 429: slow down, \*\*\*\.",
+    ),
     (Fault(status=500, body="<html>oops</html>"), "answered 500: no reason given"),
     (Fault(body="not json"), "answered 200"),
     (Fault(cut=True), "The connection to .* failed"),

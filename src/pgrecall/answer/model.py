@@ -37,7 +37,7 @@ class LanguageModel:
     retries: int = 2
 
     def __post_init__(self) -> None:
-        if find_spec("openai") is None or find_spec("tenacity") is None:
+        if find_spec("openai") is None:
             raise MissingExtra("Asking a language model", "openai")
         url, key = self.base_url, self.api_key or ""
         if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):

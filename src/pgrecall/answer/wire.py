@@ -9,7 +9,9 @@ from typing import Any
 import openai
 
 from pgrecall.answer.model import LanguageModel
+from pgrecall.embed.endpoints import Endpoint
 from pgrecall.embed.openai_wire import translated_errors
+from pgrecall.embed.statuses import Asked
 from pgrecall.errors import EmbeddingError, LanguageModelError
 
 Messages = Sequence[dict[str, str]]
@@ -87,9 +89,11 @@ class Reader:
 @contextmanager
 def _errors(model: LanguageModel) -> Iterator[None]:
     """Raise whatever the SDK raises as a LanguageModelError, told as the embedder tells it."""
-    key = model.client_settings()["api_key"]
+    settings = model.client_settings()
+    key = settings["api_key"]
+    at = Endpoint(url=settings["base_url"], key=key)
     try:
-        with translated_errors(model=model.name, host=model.host, key=key):
+        with translated_errors(Asked(at=at, model=model.name, key_variable="OPENAI_API_KEY")):
             yield
     except EmbeddingError as exc:
         cause = exc.__cause__

@@ -14,6 +14,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from pgrecall.chunking.code import definitions
 from pgrecall.types import Markup
 
 IntArray = npt.NDArray[np.int64]
@@ -50,7 +51,8 @@ _AFTER_COLON = re.compile(r":[ \t\r]*\n\s*")
 _AFTER_WIDE_COLON = re.compile(r"：[ \t\r]*\n\s*")
 _ITEM = re.compile(r"\n([ \t]*)(?=(?:[-*+•]|\d{1,9}[.)])[ \t])")
 _LINE = re.compile(r"\n\s*")
-_CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*\n)+([ \t]*)(?=\S)")
+# It never fails once it has begun: else empty lines at the end would cost their square.
+_CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*+\n)++([ \t]*+)")
 # Not after initials and the abbreviations that a capital or a number follows; a lower-case letter begins no
 # sentence.
 _SENTENCE = re.compile(
@@ -118,10 +120,14 @@ def _code(text: str) -> list[tuple[IntArray, IntArray]]:
     lines = _ends(_LINE, text)
     flush = _flush(text, lines)
     dedents = lines[1:][flush[1:] & ~flush[:-1]]
+    starts = list(definitions(text))
     return [
-        _at([end for end, indent in blocks if indent == 0], Level.BLOCK),
-        _at([end for end, indent in blocks if 0 < indent <= 4], Level.ITEM),
-        _at([end for end, indent in blocks if indent > 4], Level.NESTED),
+        _at([start for start, indent in starts if indent == 0], Level.BLOCK),
+        _at([start for start, indent in starts if 0 < indent <= 4], Level.ITEM),
+        _at([start for start, indent in starts if indent > 4], Level.NESTED),
+        _at([end for end, indent in blocks if indent == 0], Level.ITEM),
+        _at([end for end, indent in blocks if 0 < indent <= 4], Level.NESTED),
+        _at([end for end, indent in blocks if indent > 4], Level.SENTENCE),
         _at(
             [end for end in dedents.tolist() if text[end : end + 1] not in _CLOSERS], Level.SENTENCE
         ),

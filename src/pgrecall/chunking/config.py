@@ -45,6 +45,14 @@ class ChunkConfig:
                 f"({self.max_tokens})."
             )
 
+    @classmethod
+    def within(cls, limit: int) -> Self:
+        """The usual sizes, or smaller ones for a model that takes less."""
+        usual = cls().max_tokens
+        size = max(_SMALLEST, min(usual, limit))
+        share = cls().overlap_tokens * size // usual
+        return cls(max_tokens=size, overlap_tokens=share, min_tokens=share)
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, as JSON can hold them."""
         return asdict(self)

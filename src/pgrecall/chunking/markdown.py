@@ -145,7 +145,7 @@ def _blank_before(text: str, offset: int) -> bool:
 
 def _plain(heading: str) -> str:
     """A heading without Markdown's own marks, on one line."""
-    if _MARK.search(heading):
-        heading = _LINK.sub(r"\1", _ANCHOR.sub("", heading))
-        heading = _STRESS.sub("", heading)
-    return " ".join(heading.split())
+    heading = " ".join(heading.split())
+    if not _MARK.search(heading):
+        return heading
+    return " ".join(_STRESS.sub("", _LINK.sub(r"\1", _ANCHOR.sub("", heading))).split())

@@ -13,7 +13,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from pgrecall.cli import ask, collections, db, evaluate, ingest, mcp, search
+from pgrecall.cli import (
+    ask,
+    collections,
+    db,
+    evaluate,
+    ingest,
+    mcp,
+    reindex,
+    search,
+    status,
+    worker,
+)
+from pgrecall.cli.logs import LEVELS, configure
 from pgrecall.cli.output import complain
 from pgrecall.errors import PgrecallError
 
@@ -43,8 +55,11 @@ ingest.register(app)
 search.register(app)
 ask.register(app)
 collections.register(app)
+reindex.register(app)
+status.register(app)
 mcp.register(app)
 app.add_typer(evaluate.app, name="eval")
+app.add_typer(worker.app, name="worker")
 app.add_typer(db.app, name="db")
 
 
@@ -61,8 +76,16 @@ def _root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
+    log_level: str = typer.Option(
+        "warning", envvar="PGRECALL_LOG_LEVEL", help=f"One of: {', '.join(LEVELS)}."
+    ),
+    log_json: bool = typer.Option(False, help="Log JSON lines; so does PGRECALL_LOG_FORMAT=json."),
 ) -> None:
     """Documents in, evidence out, and Postgres is the only moving part."""
+    if log_level.lower() not in LEVELS:
+        raise typer.BadParameter(f"--log-level is one of {', '.join(LEVELS)}, not {log_level!r}.")
+    as_json = log_json or os.environ.get("PGRECALL_LOG_FORMAT", "").lower() == "json"
+    configure(log_level, as_json=as_json)
 
 
 def main() -> None:

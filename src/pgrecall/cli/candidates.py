@@ -23,6 +23,12 @@ class Asked:
     uri_prefix: Annotated[
         str | None, typer.Option("--prefix", help="Only uris that start so.", **_HIDDEN)
     ] = None
+    instruction: Annotated[
+        str | None,
+        typer.Option(
+            help="What the search is for: for models that follow instructions.", **_HIDDEN
+        ),
+    ] = None
     min_similarity: Annotated[
         float | None,
         typer.Option(
@@ -77,6 +83,7 @@ class Asked:
             "where": parsed(self.where),
             "tenant_id": self.tenant,
             "uri_prefix": self.uri_prefix,
+            "instruction": self.instruction,
             "min_similarity": self.min_similarity,
             "reranker": self.rerank,
             "deduplicate": self.deduplicate,

@@ -1,4 +1,4 @@
-"""``pgrecall collections`` and ``pgrecall status``."""
+"""``pgrecall collections``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("collections")(list_collections)
-    app.command()(status)
     app.command()(configure)
 
 
@@ -38,19 +37,6 @@ def list_collections(
             db.drop_collection(drop)
             return
         _print([item.status() for item in db.collections()], as_json_=as_json_)
-
-
-def status(
-    collection: Annotated[
-        str | None, typer.Option("--collection", "-c", show_default=False, help="Only this one.")
-    ] = None,
-    as_json_: AsJson = False,
-    url: Url = None,
-) -> None:
-    """What is stored: documents, failures, chunks, tokens, size on disk."""
-    with open_database(url) as db:
-        chosen = [db.collection(collection)] if collection else db.collections()
-        _print([item.status() for item in chosen], as_json_=as_json_)
 
 
 def configure(
@@ -106,7 +92,17 @@ def _print(found: list[CollectionStatus], *, as_json_: bool) -> None:
         remark("No collections yet: pgrecall ingest FOLDER makes one.")
         return
     print_table(
-        ["collection", "embedder", "documents", "failed", "chunks", "tokens", "size", "index"],
+        [
+            "collection",
+            "embedder",
+            "documents",
+            "failed",
+            "chunks",
+            "tokens",
+            "size",
+            "index",
+            "generation",
+        ],
         [
             [
                 item.name,
@@ -117,6 +113,10 @@ def _print(found: list[CollectionStatus], *, as_json_: bool) -> None:
                 f"{item.tokens:,}",
                 size(item.bytes),
                 "hnsw" if item.indexed else "none yet",
+                ", ".join(
+                    str(number) if state == "active" else f"{number} {state}"
+                    for number, state in item.generations.items()
+                ),
             ]
             for item in found
         ],

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from functools import cache
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 from pgrecall.types import Hit
@@ -75,14 +76,16 @@ def print_hit(number: int, hit: Hit) -> None:
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """A table; the first column is text, the others are figures."""
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, row))
-    out().print(table)
+    # As wide as it is: a terminal wraps what is too long, a pipe takes it as it comes.
+    Console(emoji=False, width=max(out().width, 1000)).print(table)
 
 
 def escape(text: str) -> str:
@@ -99,3 +102,22 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def money(dollars: float | None) -> str:
+    """US dollars for people; what no price is known for is no amount."""
+    if dollars is None:
+        return "unknown"
+    # Two digits of what is less than a cent.
+    places = 2 if dollars >= 0.01 or not dollars else 1 - floor(log10(dollars))
+    return f"${dollars:,.{places}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from pgrecall.embed.base import AsyncEmbedder, Embedder, can_await
-from pgrecall.embed.registry import open_embedder
+from pgrecall.embed.function import FunctionEmbedder
+from pgrecall.embed.models import KnownModel, known_model
+from pgrecall.embed.registry import open_embedder, reopen_embedder
 
-__all__ = ["AsyncEmbedder", "Embedder", "can_await", "open_embedder"]
+__all__ = [
+    "AsyncEmbedder",
+    "Embedder",
+    "FunctionEmbedder",
+    "KnownModel",
+    "can_await",
+    "known_model",
+    "open_embedder",
+    "reopen_embedder",
+]

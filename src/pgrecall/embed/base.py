@@ -18,7 +18,14 @@ class Embedder(Protocol):
     One that can embed several questions in one request may have ``embed_queries(texts)`` too, shape
     (len(texts), dimensions), and ``embed_queries_async``.
     A text that is empty or too long is refused with ``pgrecall.errors.InvalidArgument``, never
-    truncated; whatever fails otherwise is a ``pgrecall.errors.EmbeddingError``.
+    truncated; whatever fails otherwise is a ``pgrecall.errors.EmbeddingError``, which may carry what was
+    ``answered`` before, so that it is kept and not asked for again, and which texts are ``refused``,
+    where the rest would go through (positions in the list that was given).
+    Its name stands for its vectors, which are reused by it: two embedders of one name and length give
+    one text the same vector. What changes vectors belongs in the name.
+    One whose model follows instructions takes ``instruction=`` in its methods for questions.
+    One that does not know the length of its vectors without asking may have
+    ``recall_dimensions(dimensions)``: it is told what a collection has kept.
     """
 
     @property

@@ -52,16 +52,37 @@ def normalised(vectors: FloatArray, *, first: int | None = 0) -> FloatArray:
     ``first`` is the position of the first row's text, None for a query. Raises EmbeddingError for
     a row that has no direction: NaN, infinite or zero.
     """
-    # float64: the square of a large float32 would overflow.
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    lengths = _lengths(vectors)
+    bad = np.flatnonzero(~_usable(lengths))
     if bad.size:
-        raise EmbeddingError(
-            f"{_subject(first, int(bad[0]))} was answered with a vector that is zero, infinite or "
-            "not a number, and so cannot be compared; check the model."
-        )
+        raise EmbeddingError(no_direction(None if first is None else first + int(bad[0])))
     vectors /= lengths[:, np.newaxis]
     return vectors
+
+
+def has_direction(vectors: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which rows can be normalised: shape (n,)."""
+    return _usable(_lengths(vectors))
+
+
+def no_direction(position: int | None) -> str:
+    """What to say of a text whose vector cannot be normalised; None for the query."""
+    return (
+        f"{_subject(position)} was answered with a vector that is zero, infinite or not a number, "
+        "and so cannot be compared; check the model."
+    )
+
+
+def _lengths(vectors: FloatArray) -> npt.NDArray[np.float64]:
+    # float64: the square of a large float32 would overflow.
+    lengths: npt.NDArray[np.float64] = np.sqrt(
+        np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    )
+    return lengths
+
+
+def _usable(lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.isfinite(lengths) & (lengths > 0)
 
 
 def _subject(first: int | None, offset: int = 0) -> str:

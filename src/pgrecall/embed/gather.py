@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from threading import Event
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,14 +12,14 @@ Answer = TypeVar("Answer")
 
 
 def in_threads(
-    work: Callable[[Item, Event], Answer], items: Sequence[Item], concurrency: int
+    work: Callable[[Item, Future[None]], Answer], items: Sequence[Item], concurrency: int
 ) -> list[Answer]:
     """``[work(item, stopped) for item in items]``, up to ``concurrency`` at a time.
 
-    The first failure is raised. The items that wait are dropped then, and the event tells those
-    under way not to try again.
+    The first failure is raised. The items that wait are dropped then, and the future (done when it is
+    time to stop) tells those under way not to try again.
     """
-    stopped = Event()
+    stopped: Future[None] = Future()
     if len(items) < 2:
         return [work(item, stopped) for item in items]
     with ThreadPoolExecutor(min(concurrency, len(items)), "pgrecall-embed") as pool:
@@ -28,7 +27,7 @@ def in_threads(
         try:
             return _results(futures)
         finally:
-            stopped.set()
+            stopped.set_result(None)
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,212 +1,195 @@
-"""Embeddings from OpenAI, or from any server that speaks its protocol (Ollama, vLLM, TEI ...)."""
+"""Embeddings from OpenAI, from Azure, or from any server that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from threading import Event, Lock
-from typing import Any
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
 
-import numpy as np
-from tenacity import AsyncRetrying, Retrying
+import openai
 
 from pgrecall.embed import openai_wire as wire
-from pgrecall.embed.batching import batches
-from pgrecall.embed.checks import check_lengths, checked_query, checked_texts, normalised
-from pgrecall.embed.gather import in_tasks, in_threads
-from pgrecall.embed.openai_clients import Clients
-from pgrecall.embed.openai_options import OpenAIOptions, endpoint, parsed
-from pgrecall.embed.retry import rules, sleep_unless, time_left
-from pgrecall.errors import EmbeddingError
-from pgrecall.tokens import Tokenizer, open_tokenizer
-from pgrecall.types import FloatArray
+from pgrecall.embed.clients import Clients
+from pgrecall.embed.endpoints import Endpoint, Vendor
+from pgrecall.embed.models import known_model
+from pgrecall.embed.options import RemoteOptions, parsed
+from pgrecall.embed.remote import RemoteEmbedder
+from pgrecall.embed.service import Reply, Request
+from pgrecall.embed.statuses import Asked
+from pgrecall.embed.throttle import Throttle, shared_throttle
+from pgrecall.errors import InvalidArgument
 
-#: What a server is asked to embed if the length of its vectors has to be counted.
-_PROBE = "dimensions"
+OPENAI = Vendor(
+    name="OpenAI",
+    url="https://api.openai.com/v1",
+    url_variable="OPENAI_BASE_URL",
+    key_variable="OPENAI_API_KEY",
+    example="http://localhost:11434/v1",
+)
+AZURE = Vendor(
+    name="Azure",
+    url=None,
+    url_variable="AZURE_OPENAI_ENDPOINT",
+    key_variable="AZURE_OPENAI_API_KEY",
+    example="https://NAME.openai.azure.com",
+)
+#: The last version of Azure's interface that is neither preview nor without one.
+AZURE_VERSION = "2024-10-21"
 
 
-def open_openai(model: str, options: Mapping[str, Any]) -> OpenAIEmbedder:
-    """The embedder for ``MODEL`` or ``MODEL@DIMENSIONS``; options are fields of OpenAIOptions."""
-    return OpenAIEmbedder(*parsed(model, options))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAIOptions(RemoteOptions):
+    """How a server is reached."""
+
+    #: ``None``: OPENAI_BASE_URL, else OpenAI itself.
+    base_url: str | None = None
+    #: ``None``: OPENAI_API_KEY. A server at another base_url may need none.
+    api_key: str | None = field(default=None, repr=False)
+    #: Both can be read; base64 is a quarter of the size. For servers that know only the other.
+    encoding_format: Literal["base64", "float"] = "base64"
+    #: Texts of one request, at most: servers of one's own often take fewer than OpenAI (TEI: 32).
+    batch_size: int = wire.MAX_ITEMS_PER_REQUEST
+
+    def __post_init__(self) -> None:
+        # Not super(): a dataclass with slots is another class than the one this was written in.
+        RemoteOptions.__post_init__(self)
+        if self.encoding_format not in ("base64", "float"):
+            raise InvalidArgument("The option encoding_format is either base64 or float.")
+        if self.batch_size < 1:
+            raise InvalidArgument("The option batch_size has to be positive.")
 
 
-class OpenAIEmbedder:
-    """Sends texts to ``POST /embeddings``. Safe to share between threads and event loops.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureOptions(OpenAIOptions):
+    """How a resource is reached: base_url (AZURE_OPENAI_ENDPOINT) and api_key (AZURE_OPENAI_API_KEY)."""
 
-    Close it when done, or use it as a context manager (``async with`` where it was awaited).
-    """
+    #: Which model the deployment runs. ``None``: the one it is named after.
+    model: str | None = None
+    #: ``None``: OPENAI_API_VERSION, else the last stable one.
+    api_version: str | None = None
+    #: Instead of a key: hands out tokens of Microsoft Entra.
+    azure_ad_token_provider: Callable[[], str] | None = field(default=None, repr=False)
+
+
+class OpenAIEmbedder(RemoteEmbedder):
+    """Sends texts to ``POST /embeddings``. Safe to share between threads and event loops."""
 
     def __init__(self, model: str, options: OpenAIOptions | None = None) -> None:
         """Raises InvalidArgument for dimensions the model cannot have, CredentialsMissing."""
+        options = options or OpenAIOptions()
         self.model = model
-        self._options = options or OpenAIOptions()
-        self._dimensions = wire.dimensions(model, self._options.dimensions)
-        self._learning = Lock()
-        self._endpoint = endpoint(self._options)
-        self._clients = Clients(self._endpoint)
+        known = known_model(f"openai:{model}")
+        shown = options.named(model, known)
+        at = OPENAI.endpoint(options.base_url, options.api_key)
+        settings: dict[str, Any] = {"api_key": at.key, "base_url": at.url, "max_retries": 0}
+        clients = Clients(
+            partial(openai.OpenAI, **settings), partial(openai.AsyncOpenAI, **settings)
+        )
+        asked = Asked(at=at, model=model, key_variable=OPENAI.key_variable)
+        service = OpenAIService(clients, asked, options)
+        super().__init__(f"openai:{shown}", service, _throttle(at, model, options), options, known)
 
-    def __repr__(self) -> str:
-        return f"OpenAIEmbedder({self.name!r}, host={self._endpoint.host!r})"
 
-    @property
-    def name(self) -> str:
-        """E.g. ``openai:text-embedding-3-large@1024``; the model's own length is not named."""
-        asked = self._options.dimensions
-        natural = asked in (None, wire.DIMENSIONS.get(self.model))
-        return f"openai:{self.model}" if natural else f"openai:{self.model}@{asked}"
+class AzureEmbedder(RemoteEmbedder):
+    """Sends texts to a deployment of Azure OpenAI. Safe to share between threads and event loops."""
 
-    @property
-    def dimensions(self) -> int:
-        """Length of each vector; the server is asked once if neither the name nor we know it."""
-        if self._dimensions is None:
-            return len(self.embed_query(_PROBE))
-        return self._dimensions
-
-    @property
-    def max_tokens(self) -> int:
-        """Longest text that is taken, in tokens of ``tokenizer``."""
-        return self._options.max_tokens
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """cl100k_base, which all of OpenAI's embedding models use."""
-        return open_tokenizer("cl100k_base")
-
-    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
-        """Embed passages: shape (len(texts), dimensions).
-
-        Raises InvalidArgument for a text that is empty or too long, EmbeddingError.
-        """
-        chosen = checked_texts(texts)
-
-        def work(part: slice, stopped: Event) -> FloatArray:
-            return self._embed(chosen[part], part.start, stopped)
-
-        parts = in_threads(work, self._parts(chosen), self._options.concurrency)
-        return np.concatenate(parts) if parts else np.empty((0, self.dimensions), np.float32)
-
-    def embed_query(self, text: str) -> FloatArray:
-        """Embed one question: shape (dimensions,)."""
-        self._check_query(text)
-        vector: FloatArray = self._embed([text], None, Event())[0]
-        return vector
-
-    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
-        """Embed several questions in one request: shape (len(texts), dimensions)."""
-        for text in texts:
-            self._check_query(text)
-        return self._embed(list(texts), None, Event())
-
-    async def embed_documents_async(self, texts: Sequence[str]) -> FloatArray:
-        """As ``embed_documents``."""
-        chosen = checked_texts(texts)
-
-        async def work(part: slice) -> FloatArray:
-            return await self._embed_async(chosen[part], part.start)
-
-        # In a thread: counting the tokens of a long list would hold up the event loop.
-        slices = await asyncio.to_thread(self._parts, chosen)
-        parts = await in_tasks(work, slices, self._options.concurrency)
-        if not parts and self._dimensions is None:
-            await self.embed_query_async(_PROBE)
-        return np.concatenate(parts) if parts else np.empty((0, self.dimensions), np.float32)
-
-    async def embed_query_async(self, text: str) -> FloatArray:
-        """As ``embed_query``."""
-        self._check_query(text)
-        vector: FloatArray = (await self._embed_async([text], None))[0]
-        return vector
-
-    async def embed_queries_async(self, texts: Sequence[str]) -> FloatArray:
-        """As ``embed_queries``."""
-        for text in texts:
-            self._check_query(text)
-        return await self._embed_async(list(texts), None)
-
-    def _check_query(self, text: str) -> None:
-        length = self.tokenizer.count(checked_query(text))
-        check_lengths(np.array([length]), self.max_tokens, first=None)
-
-    def _parts(self, texts: Sequence[str]) -> list[slice]:
-        """How the texts are cut into requests."""
-        tokens = [self.tokenizer.count(text) for text in texts]
-        check_lengths(np.array(tokens, dtype=np.int64), self.max_tokens)
-        charged = list(map(wire.charged_tokens, texts, tokens))
-        items, budget = wire.MAX_ITEMS_PER_REQUEST, wire.MAX_TOKENS_PER_REQUEST
-        return list(batches(charged, max_items=items, max_tokens=budget))
-
-    def _embed(self, texts: Sequence[str], first: int | None, stopped: Event) -> FloatArray:
-        until, embeddings = self._until(first), self._clients.sync.embeddings
-
-        def attempt() -> FloatArray:
-            with self._errors():
-                answer = embeddings.create(**self._request(texts, until))
-            return self._accepted(answer, len(texts), first)
-
-        return Retrying(sleep=sleep_unless(stopped), **rules(self._options.backoff, until))(attempt)
-
-    async def _embed_async(self, texts: Sequence[str], first: int | None) -> FloatArray:
-        until, embeddings = self._until(first), self._clients.of_running_loop().embeddings
-
-        async def attempt() -> FloatArray:
-            with self._errors():
-                answer = await embeddings.create(**self._request(texts, until))
-            return self._accepted(answer, len(texts), first)
-
-        return await AsyncRetrying(**rules(self._options.backoff, until))(attempt)
-
-    def _until(self, first: int | None) -> float:
-        options = self._options
-        return time.monotonic() + (options.query_deadline if first is None else options.deadline)
-
-    def _request(self, texts: Sequence[str], until: float) -> dict[str, Any]:
-        request = {
-            "model": self.model,
-            "input": list(texts),
-            "encoding_format": self._options.encoding_format,
-            "timeout": time_left(until, self._options.timeout),
+    def __init__(self, deployment: str, options: AzureOptions | None = None) -> None:
+        """Raises InvalidArgument for dimensions the model cannot have, CredentialsMissing."""
+        options = options or AzureOptions()
+        model = options.model or deployment
+        known = known_model(f"azure:{model}")
+        more = {} if model == deployment else {"model": model}
+        shown = options.named(deployment, known, **more)
+        at = AZURE.endpoint(options.base_url, options.api_key)
+        settings: dict[str, Any] = {
+            "azure_endpoint": at.url,
+            "azure_deployment": deployment,
+            "api_version": options.api_version
+            or os.environ.get("OPENAI_API_VERSION")
+            or AZURE_VERSION,
+            "max_retries": 0,
         }
-        if self._options.dimensions is not None and wire.shortens(self.model):
-            request["dimensions"] = self._options.dimensions
-        return request
+        if options.azure_ad_token_provider is not None:
+            settings["azure_ad_token_provider"] = options.azure_ad_token_provider
+        else:
+            settings["api_key"] = at.key
+        clients = Clients(
+            partial(openai.AzureOpenAI, **settings), partial(openai.AsyncAzureOpenAI, **settings)
+        )
+        asked = Asked(at=at, model=deployment, key_variable=AZURE.key_variable)
+        service = OpenAIService(clients, asked, options, shortens=wire.shortens(model))
+        throttle = _throttle(at, deployment, options)
+        super().__init__(f"azure:{shown}", service, throttle, options, known)
 
-    def _errors(self) -> AbstractContextManager[None]:
-        at = self._endpoint
-        return wire.translated_errors(model=self.model, host=at.host, key=at.key)
 
-    def _accepted(self, answer: object, count: int, first: int | None) -> FloatArray:
-        vectors = wire.vectors(answer, count)
-        self._check_dimensions(vectors.shape[1])
-        return normalised(vectors, first=first)
+def open_openai(model: str, options: Mapping[str, Any]) -> OpenAIEmbedder:
+    """The embedder for ``MODEL[@DIMENSIONS]``; options are fields of OpenAIOptions."""
+    return OpenAIEmbedder(*parsed(OpenAIOptions, model, options))
 
-    def _check_dimensions(self, found: int) -> None:
-        with self._learning:
-            if self._dimensions is None:
-                self._dimensions = found
-        if found != self._dimensions:
-            raise EmbeddingError(
-                f"{self.model} at {self._endpoint.host} answers with {found} dimensions, not with "
-                f"{self._dimensions}: write openai:{self.model}@{found}, or choose another model."
-            )
+
+def open_azure(deployment: str, options: Mapping[str, Any]) -> AzureEmbedder:
+    """The embedder for ``DEPLOYMENT[@DIMENSIONS]``; options are fields of AzureOptions."""
+    return AzureEmbedder(*parsed(AzureOptions, deployment, options))
+
+
+def _throttle(at: Endpoint, model: str, options: OpenAIOptions) -> Throttle:
+    key = (at.url, hash(at.key), model)
+    return shared_throttle(key, most=options.concurrency, rpm=options.rpm, tpm=options.tpm)
+
+
+class OpenAIService:
+    """One model at one server; see ``pgrecall.embed.service.Service``."""
+
+    def __init__(
+        self,
+        clients: Clients[Any, Any],
+        asked: Asked,
+        options: OpenAIOptions,
+        *,
+        shortens: bool | None = None,
+    ) -> None:
+        self._clients = clients
+        self._asked = asked
+        self._options = options
+        self._shortens = wire.shortens(asked.model) if shortens is None else shortens
+        self.host = asked.host
+        self.max_items = options.batch_size
+        self.max_request_tokens = wire.MAX_TOKENS_PER_REQUEST
+
+    def charged(self, text: str, tokens: int) -> int:
+        """Tokens that count against limits: the real ones or the service's estimate."""
+        return wire.charged_tokens(text, tokens)
+
+    def send(self, request: Request) -> Reply:
+        """Blocking."""
+        with wire.translated_errors(self._asked):
+            raw = self._clients.sync.embeddings.with_raw_response.create(**self._body(request))
+            return wire.reply(raw.parse(), raw.headers, len(request.texts))
+
+    async def send_async(self, request: Request) -> Reply:
+        """Awaiting."""
+        with wire.translated_errors(self._asked):
+            embeddings = self._clients.of_running_loop().embeddings
+            raw = await embeddings.with_raw_response.create(**self._body(request))
+            return wire.reply(raw.parse(), raw.headers, len(request.texts))
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._asked.model,
+            "input": list(request.texts),
+            "encoding_format": self._options.encoding_format,
+            "timeout": request.timeout,
+        }
+        if self._options.dimensions is not None and self._shortens:
+            body["dimensions"] = self._options.dimensions
+        return body
 
     def close(self) -> None:
-        """Close the connections of the synchronous methods; another call opens new ones."""
+        """Close the connections for threads."""
         self._clients.close()
 
     async def aclose(self) -> None:
-        """Close the connections that belong to this event loop, and the synchronous ones."""
+        """Close the connections of this event loop, and those for threads."""
         await self._clients.aclose()
-
-    def __enter__(self) -> OpenAIEmbedder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> OpenAIEmbedder:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()

@@ -7,50 +7,35 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import openai
 
-from pgrecall.embed.retry import TransientError, retry_after
-from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument
+from pgrecall.embed.bisect import Refused
+from pgrecall.embed.retry import TransientError
+from pgrecall.embed.service import Reply
+from pgrecall.embed.statuses import Asked, Status, status_error
+from pgrecall.errors import EmbeddingError
 from pgrecall.types import FloatArray
 
-#: Vector length of OpenAI's models: https://platform.openai.com/docs/guides/embeddings
-DIMENSIONS = {
-    "text-embedding-3-small": 1536,
-    "text-embedding-3-large": 3072,
-    "text-embedding-ada-002": 1536,
-}
 #: Limits of one request, from the API reference of "Create embeddings".
 MAX_ITEMS_PER_REQUEST = 2048
 MAX_TOKENS_PER_REQUEST = 300_000
 #: The service holds a request against its limit by an estimate: a quarter of a token per byte.
 BYTES_PER_ESTIMATED_TOKEN = 4
 
-_TIMEOUT, _CONFLICT, _RATE_LIMIT = 408, 409, 429
-
-
-def dimensions(model: str, asked: int | None) -> int | None:
-    """Length of the vectors: as asked, else the model's own, else None for "not known yet".
-
-    Raises InvalidArgument for a length that the model cannot give.
-    """
-    natural = DIMENSIONS.get(model)
-    if asked is None:
-        return natural
-    if natural not in (None, asked) and not shortens(model):
-        raise InvalidArgument(f"{model} always has {natural} dimensions, not {asked}.")
-    if asked < 1 or (natural is not None and asked > natural):
-        raise InvalidArgument(f"{model} has 1 to {natural or 'n'} dimensions, not {asked}.")
-    return asked
-
 
 def shortens(model: str) -> bool:
-    """Whether the model takes a ``dimensions`` parameter."""
+    """Whether the model takes a ``dimensions`` parameter, which others refuse."""
     return model.startswith("text-embedding-3")
+
+
+def reply(answer: object, headers: Mapping[str, str], count: int) -> Reply:
+    """An answer to ``count`` texts; raises as ``vectors`` does."""
+    return Reply(vectors=vectors(answer, count), headers=headers)
 
 
 def charged_tokens(text: str, tokens: int) -> int:
@@ -61,13 +46,14 @@ def charged_tokens(text: str, tokens: int) -> int:
 def vectors(answer: object, count: int) -> FloatArray:
     """The vectors of an answer, in the order of the texts: shape (count, dimensions), as received.
 
-    Raises EmbeddingError if there are not exactly ``count`` of them, of one length.
+    Raises Refused if there are not exactly ``count`` of them, EmbeddingError if they cannot be read or
+    have several lengths.
     """
     data = getattr(answer, "data", None)
     if not isinstance(data, list):
         raise EmbeddingError("The answer is no list of embeddings; check the base_url.")
     if len(data) != count:
-        raise EmbeddingError(
+        raise Refused(
             f"The server answered {count} texts with {len(data)} vectors; check the model."
         )
     by_index = {getattr(item, "index", None): item for item in data}
@@ -98,8 +84,9 @@ def _vector(embedding: object) -> FloatArray:
 
 
 @contextmanager
-def translated_errors(*, model: str, host: str, key: str) -> Iterator[None]:
+def translated_errors(asked: Asked) -> Iterator[None]:
     """Raise the SDK's errors as ours: a TransientError for what may pass by itself."""
+    host = asked.host
     try:
         yield
     except openai.APITimeoutError as exc:
@@ -107,7 +94,7 @@ def translated_errors(*, model: str, host: str, key: str) -> Iterator[None]:
     except openai.APIConnectionError as exc:
         raise TransientError(f"The connection to {host} failed: {_reason(exc)}") from exc
     except openai.APIStatusError as exc:
-        raise _status_error(exc, model, host, key) from exc
+        raise status_error(_status(exc), asked) from exc
     except (openai.OpenAIError, ValueError) as exc:  # ValueError: a body that is no JSON
         raise EmbeddingError(f"The answer of {host} cannot be read; check the base_url.") from exc
 
@@ -117,34 +104,12 @@ def _reason(exc: openai.APIConnectionError) -> str:
     return str(cause).rstrip(".") or type(cause).__name__
 
 
-def _status_error(exc: openai.APIStatusError, model: str, host: str, key: str) -> EmbeddingError:
-    status = exc.status_code
-    if status == 401:
-        return CredentialsMissing(f"{host} refuses the API key; check OPENAI_API_KEY.")
-    if status == 403:
-        return EmbeddingError(f"{host} does not allow this API key to use the model {model}.")
-    if status == 404:
-        return EmbeddingError(f"{host} has no model {model}; check its name and the base_url.")
-    if exc.code == "insufficient_quota":
-        return EmbeddingError(f"The quota at {host} is used up; check the plan and its billing.")
-    said = _said(exc, key)
-    if _may_pass(exc):
-        wait = retry_after(exc.response.headers)
-        return TransientError(f"{host} answered {status}: {said}", retry_after=wait)
-    return EmbeddingError(f"{host} refuses the request ({status}): {said}.")
-
-
-def _may_pass(exc: openai.APIStatusError) -> bool:
-    # OpenAI's own header, which knows better than the status.
-    should: str | None = exc.response.headers.get("x-should-retry")
-    if should in ("true", "false"):
-        return should == "true"
-    return exc.status_code >= 500 or exc.status_code in (_TIMEOUT, _CONFLICT, _RATE_LIMIT)
-
-
-def _said(exc: openai.APIStatusError, key: str) -> str:
-    """What the server said, as one short line without the key."""
+def _status(exc: openai.APIStatusError) -> Status:
     body: Any = exc.body
     message = body.get("message") if isinstance(body, dict) else None
-    line = " ".join(str(message or exc.response.reason_phrase or "no reason given").split())
-    return line.replace(key, "***")[:300].rstrip(".")
+    return Status(
+        code=exc.status_code,
+        headers=exc.response.headers,
+        message=str(message or exc.response.reason_phrase),
+        reason=exc.code,
+    )

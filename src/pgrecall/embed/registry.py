@@ -9,26 +9,34 @@ from types import MappingProxyType
 from typing import Any
 
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.function import EmbeddingFunction, FunctionEmbedder
 from pgrecall.errors import InvalidArgument, MissingExtra
 
 _MEMBERS = ("name", "dimensions", "max_tokens", "tokenizer", "embed_documents", "embed_query")
 
 
-def open_embedder(name: str | Embedder, **options: object) -> Embedder:
+def open_embedder(name: str | Embedder | EmbeddingFunction, /, **options: Any) -> Embedder:
     """The embedder of that name.
 
-    ``static``                    the bundled model: 256 dimensions, no network
-    ``openai:MODEL``              OpenAI, or a server that speaks its protocol
-    ``openai:MODEL@DIMENSIONS``   the same, with shortened vectors
+    ``static``                                     the bundled model: 256 dimensions, no network
+    ``openai:MODEL[@DIMENSIONS]``                  OpenAI, or a server that speaks its protocol
+    ``azure:DEPLOYMENT[@DIMENSIONS]``              a deployment of Azure OpenAI
+    ``cohere:MODEL[@DIMENSIONS]``                  Cohere
+    ``sentence-transformers:MODEL[@DIMENSIONS]``   a model of the hub or in a folder, on this machine
 
-    Options of ``openai:`` are the fields of ``pgrecall.embed.openai.OpenAIOptions``, e.g. base_url
-    and api_key. An object that has the members of ``Embedder`` is handed back as it is.
+    Options are the fields of ``pgrecall.embed.openai.OpenAIOptions``, ``AzureOptions``,
+    ``pgrecall.embed.cohere.CohereOptions`` and ``pgrecall.embed.transformers.TransformerOptions``; those
+    that are text or numbers can be written in the name too, as in ``openai:MODEL?rpm=500``.
+
+    An object that has the members of ``Embedder`` is handed back as it is. A function from texts to
+    vectors becomes one: its options are those of ``pgrecall.embed.function.FunctionEmbedder``, and it
+    needs a name.
 
     Raises InvalidArgument for an unknown name or option, MissingExtra if the vendor's package is
     not installed, CredentialsMissing if an API key is needed and there is none.
     """
     if not isinstance(name, str):
-        return _checked(name, options)
+        return _own(name, options)
     vendor, _, model = name.partition(":")
     if vendor not in VENDORS:
         known = ", ".join(usage for usage, _ in VENDORS.values())
@@ -37,6 +45,26 @@ def open_embedder(name: str | Embedder, **options: object) -> Embedder:
     if bool(model) != (":" in usage):
         raise InvalidArgument(f"{name!r} is not the name of an embedder: write {usage}.")
     return open_vendor(model, options)
+
+
+def reopen_embedder(name: str, dimensions: int) -> Embedder:
+    """The embedder of a collection, which has kept how long its vectors are: nobody is asked again."""
+    embedder = open_embedder(name)
+    if hasattr(embedder, "recall_dimensions"):
+        embedder.recall_dimensions(dimensions)
+    return embedder
+
+
+def _own(given: Any, options: Mapping[str, Any]) -> Embedder:
+    """An embedder or a function of the caller's."""
+    if callable(given) and not any(_has(given, member) for member in _MEMBERS[1:]):
+        if "name" not in options:
+            raise InvalidArgument(
+                "A function needs a name that its vectors are kept under: "
+                'open_embedder(function, name="my-model", dimensions=768).'
+            )
+        return FunctionEmbedder(given, **options)
+    return _checked(given, options)
 
 
 def _checked(embedder: Embedder, options: Mapping[str, object]) -> Embedder:
@@ -66,8 +94,28 @@ def _open_static(_: str, options: Mapping[str, object]) -> Embedder:
 
 
 def _open_openai(model: str, options: Mapping[str, object]) -> Embedder:
-    vendor = _vendor("pgrecall.embed.openai", extra="openai", packages=("openai", "tenacity"))
+    vendor = _vendor("pgrecall.embed.openai", extra="openai", packages=("openai",))
     embedder: Embedder = vendor.open_openai(model, options)
+    return embedder
+
+
+def _open_azure(deployment: str, options: Mapping[str, object]) -> Embedder:
+    vendor = _vendor("pgrecall.embed.openai", extra="openai", packages=("openai",))
+    embedder: Embedder = vendor.open_azure(deployment, options)
+    return embedder
+
+
+def _open_cohere(model: str, options: Mapping[str, object]) -> Embedder:
+    vendor = _vendor("pgrecall.embed.cohere", extra="cohere", packages=("cohere", "httpx"))
+    embedder: Embedder = vendor.open_cohere(model, options)
+    return embedder
+
+
+def _open_transformer(model: str, options: Mapping[str, object]) -> Embedder:
+    packages = ("sentence_transformers", "torch", "transformers")
+    extra = "sentence-transformers"
+    vendor = _vendor("pgrecall.embed.transformers", extra=extra, packages=packages)
+    embedder: Embedder = vendor.open_transformer(model, options)
     return embedder
 
 
@@ -86,5 +134,11 @@ VENDORS: Mapping[str, tuple[str, Callable[[str, Mapping[str, Any]], Embedder]]] 
     {
         "static": ("static", _open_static),
         "openai": ("openai:MODEL[@DIMENSIONS]", _open_openai),
+        "azure": ("azure:DEPLOYMENT[@DIMENSIONS]", _open_azure),
+        "cohere": ("cohere:MODEL[@DIMENSIONS]", _open_cohere),
+        "sentence-transformers": (
+            "sentence-transformers:MODEL[@DIMENSIONS]",
+            _open_transformer,
+        ),
     }
 )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from typing import Any
 
 import numpy as np
 
+from pgrecall import telemetry
 from pgrecall.embed.base import Embedder, can_await
 from pgrecall.embed.gather import in_tasks
-from pgrecall.errors import EmbeddingError
+from pgrecall.errors import EmbeddingError, InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.types import FloatArray
 
@@ -21,16 +25,17 @@ class EmbedQuery:
 
     embedder: Embedder
     text: str
+    instruction: str | None = None
 
     def perform(self, session: object) -> FloatArray:
         """Blocking."""
-        return self.embedder.embed_query(self.text)
+        return self.embedder.embed_query(self.text, **_with(self.instruction))
 
     async def perform_async(self, session: object) -> FloatArray:
         """Awaiting; an embedder that can only block gets a thread."""
         if can_await(self.embedder):
-            return await self.embedder.embed_query_async(self.text)
-        return await asyncio.to_thread(self.embedder.embed_query, self.text)
+            return await self.embedder.embed_query_async(self.text, **_with(self.instruction))
+        return await asyncio.to_thread(self.perform, session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +44,26 @@ class EmbedQueries:
 
     embedder: Embedder
     texts: Sequence[str]
+    instruction: str | None = None
 
     def perform(self, session: object) -> Sequence[FloatArray]:
         """Blocking."""
+        given = _with(self.instruction)
         if hasattr(self.embedder, "embed_queries"):
-            vectors: FloatArray = self.embedder.embed_queries(self.texts)
+            vectors: FloatArray = self.embedder.embed_queries(self.texts, **given)
             return list(vectors)
-        return [self.embedder.embed_query(text) for text in self.texts]
+        return [self.embedder.embed_query(text, **given) for text in self.texts]
 
     async def perform_async(self, session: object) -> Sequence[FloatArray]:
         """Awaiting; an embedder that can only block gets a thread."""
         if not can_await(self.embedder):
             return await asyncio.to_thread(self.perform, session)
+        given = _with(self.instruction)
         if hasattr(self.embedder, "embed_queries_async"):
-            vectors: FloatArray = await self.embedder.embed_queries_async(self.texts)
+            vectors: FloatArray = await self.embedder.embed_queries_async(self.texts, **given)
             return list(vectors)
-        return await in_tasks(self.embedder.embed_query_async, self.texts, len(self.texts))
+        ask = partial(self.embedder.embed_query_async, **given)
+        return await in_tasks(ask, self.texts, len(self.texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +84,53 @@ class EmbedDocuments:
         return await asyncio.to_thread(self.embedder.embed_documents, self.texts)
 
 
-def embed_query(embedder: Embedder, text: str) -> Flow[FloatArray]:
-    """The embedding of a question: shape (dimensions,)."""
-    vector: FloatArray = yield EmbedQuery(embedder, text)
-    return vector
+def _observed(embedder: Embedder, texts: int) -> telemetry.Span:
+    labels = _labels(embedder)
+    model = labels["gen_ai.request.model"]
+    return telemetry.span(
+        f"embeddings {model}",
+        labels,
+        details={"pgrecall.texts": texts},
+        duration="gen_ai.client.operation.duration",
+    )
 
 
-def embed_queries(embedder: Embedder, texts: Sequence[str]) -> Flow[Sequence[FloatArray]]:
-    """The embeddings of one question or more, each of shape (dimensions,)."""
+def _labels(embedder: Embedder) -> dict[str, str]:
+    vendor, _, model = embedder.name.partition(":")
+    return {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.provider.name": vendor,
+        "gen_ai.request.model": model.partition("?")[0].partition("@")[0] or vendor,
+    }
+
+
+def _with(instruction: str | None) -> dict[str, Any]:
+    # An embedder that knows nothing of instructions need not take the argument.
+    return {} if instruction is None else {"instruction": instruction}
+
+
+def _check_instruction(embedder: Embedder, instruction: str | None) -> None:
+    if instruction is not None and "instruction" not in signature(embedder.embed_query).parameters:
+        raise InvalidArgument(
+            f"{embedder.name} has no use for an instruction: leave it out, or choose an embedder that "
+            "was trained to follow instructions."
+        )
+
+
+def embed_queries(
+    embedder: Embedder, texts: Sequence[str], instruction: str | None = None
+) -> Flow[Sequence[FloatArray]]:
+    """The embeddings of one question or more, each of shape (dimensions,).
+
+    Raises InvalidArgument for an instruction that the embedder has no use for.
+    """
+    _check_instruction(embedder, instruction)
     if len(texts) == 1:
-        return [(yield from embed_query(embedder, texts[0]))]
-    vectors: Sequence[FloatArray] = yield EmbedQueries(embedder, texts)
+        with _observed(embedder, 1):
+            vector: FloatArray = yield EmbedQuery(embedder, texts[0], instruction)
+        return [vector]
+    with _observed(embedder, len(texts)):
+        vectors: Sequence[FloatArray] = yield EmbedQueries(embedder, texts, instruction)
     if len(vectors) != len(texts):
         raise EmbeddingError(
             f"{embedder.name} answered {len(texts)} questions with {len(vectors)} vectors; "
@@ -94,15 +139,23 @@ def embed_queries(embedder: Embedder, texts: Sequence[str]) -> Flow[Sequence[Flo
     return vectors
 
 
-def embed_documents(embedder: Embedder, texts: Sequence[str]) -> Flow[FloatArray]:
-    """The embeddings of passages: shape (len(texts), dimensions).
+def embed_documents(
+    embedder: Embedder, texts: Sequence[str], *, tokens: int | None = None
+) -> Flow[FloatArray]:
+    """The embeddings of passages: shape (len(texts), dimensions). ``tokens``: theirs, for telemetry.
 
     Raises EmbeddingError if an embedder of somebody's own answers in another shape.
     """
     shape = len(texts), embedder.dimensions
     if not texts:
         return np.empty(shape, dtype=np.float32)
-    vectors: FloatArray = np.asarray((yield EmbedDocuments(embedder, texts)), dtype=np.float32)
+    with _observed(embedder, len(texts)) as span:
+        answer = yield EmbedDocuments(embedder, texts)
+        if tokens is not None:
+            span.set({"gen_ai.usage.input_tokens": tokens})
+            labels = {**_labels(embedder), "gen_ai.token.type": "input"}
+            telemetry.record("gen_ai.client.token.usage", tokens, labels)
+    vectors: FloatArray = np.asarray(answer, dtype=np.float32)
     if vectors.shape != shape:
         raise EmbeddingError(
             f"{embedder.name} answered with the shape {vectors.shape} where {shape} was asked for; "

@@ -9,8 +9,21 @@ stays flat. Each rule is a function or a flow here, and both chains are made of 
 
 from __future__ import annotations
 
-from pgrecall.ingest.chains import Sources, ingest, ingest_async
-from pgrecall.ingest.job import Ingestion, Progress
-from pgrecall.ingest.tables import TableSource
+from pgrecall.ingest.budget import Budget
+from pgrecall.ingest.chains import ingest, ingest_async, plan, plan_async
+from pgrecall.ingest.job import Ingestion, Lane, Progress
+from pgrecall.ingest.reading import Sources
+from pgrecall.ingest.tablerun import TableSource
 
-__all__ = ["Ingestion", "Progress", "Sources", "TableSource", "ingest", "ingest_async"]
+__all__ = [
+    "Budget",
+    "Ingestion",
+    "Lane",
+    "Progress",
+    "Sources",
+    "TableSource",
+    "ingest",
+    "ingest_async",
+    "plan",
+    "plan_async",
+]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import UUID
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.chunking import ChunkConfig
+from pgrecall.embed import reopen_embedder
 from pgrecall.embed.base import Embedder
+from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Former, Prepared
 from pgrecall.types import Document, Failure, IngestReport
+
+logger = logging.getLogger(__name__)
 
 #: Documents whose hashes are compared in one round trip.
 LEDGER_BATCH = 64
@@ -29,15 +34,28 @@ PATIENCE = 3
 Progress = Callable[[IngestReport], None]
 
 
-@dataclass(slots=True, kw_only=True)
-class Ingestion:
-    """One run into one generation: what it writes with, and what it has done so far."""
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A generation that is written to, and the embedder that makes its vectors."""
 
     generation: Generation
     embedder: Embedder
+
+    @property
+    def chunking(self) -> ChunkConfig:
+        """How the generation cuts its documents."""
+        return ChunkConfig.from_dict(self.generation.chunking)
+
+
+@dataclass(slots=True, kw_only=True)
+class Intake:
+    """Documents on their way to a collection: which were met, and what became of them."""
+
     #: Under which sources that cannot be read are kept in the ledger.
     tenant_id: str = ""
     progress: Progress | None = None
+    #: Only look: nothing is embedded, nothing written, not even a failure.
+    dry: bool = False
     report: IngestReport = field(default_factory=IngestReport)
     #: What could not be read, by uri, and why: whether it has gone, nobody knows.
     unread: dict[str, str] = field(default_factory=dict)
@@ -48,13 +66,12 @@ class Ingestion:
     #: Those of them that are to be stored under another name, and those that are by now.
     moving: set[UUID] = field(default_factory=set)
     moved: set[UUID] = field(default_factory=set)
-    _failing: int = 0
     _seen: dict[int, bytes] = field(default_factory=dict)
 
     @property
-    def chunking(self) -> ChunkConfig:
-        """How the generation cuts its documents."""
-        return ChunkConfig.from_dict(self.generation.chunking)
+    def generation(self) -> Generation:
+        """The generation that is active, as far as is known."""
+        raise NotImplementedError
 
     def tell(self) -> None:
         """Report progress to whoever wants to know."""
@@ -64,6 +81,8 @@ class Ingestion:
     def fail(self, uri: str, reason: str) -> None:
         """Count a document that could not be taken in."""
         self.report.failed.append(Failure(uri=uri, reason=reason))
+        self.count("failed", 1)
+        logger.info("%s: %s", uri, reason, extra={"uri": uri, "reason": reason})
 
     def met(self, prepared: Prepared) -> bytes | None:
         """The content hash under which this run met the document before; None if it did not."""
@@ -75,8 +94,9 @@ class Ingestion:
     def count_unsent(self) -> None:
         """Count the documents that were not sent, once nothing else counts."""
         for document_id in self.unsent:
-            self.report.unchanged += document_id.int not in self._seen
-            self._seen.setdefault(document_id.int, b"")
+            if document_id.int not in self._seen:
+                self._seen[document_id.int] = b""
+                self.skipped()
         self.unsent.clear()
 
     def has_met(self, document_id: UUID) -> bool:
@@ -93,23 +113,132 @@ class Ingestion:
             self.moving.add(former.document_id)
         return former
 
+    def removed(self, documents: int) -> None:
+        """Count documents that have gone."""
+        self.report.removed += documents
+        self.count("removed", documents)
+        self.tell()
+
+    def skipped(self) -> None:
+        """Count a document that is as it was."""
+        self.report.unchanged += 1
+        self.count("unchanged", 1)
+
+    @property
+    def labels(self) -> telemetry.Attributes:
+        """What tells the figures of one collection from another's."""
+        return {"pgrecall.collection": self.generation.collection}
+
+    def count(self, outcome: str, documents: int) -> None:
+        """Tell telemetry what became of documents."""
+        if documents and not self.dry:
+            labels = {**self.labels, "pgrecall.outcome": outcome}
+            telemetry.record("pgrecall.ingest.documents", documents, labels)
+
+
+@dataclass(slots=True, kw_only=True)
+class HandOver(Intake):
+    """Documents that a worker will take in: no embedder is needed for that, and no key."""
+
+    into: Generation
+
+    @property
+    def generation(self) -> Generation:
+        """The generation that was active when this began."""
+        return self.into
+
+
+@dataclass(slots=True, kw_only=True)
+class Ingestion(Intake):
+    """One run: what it writes with, and what it has done so far."""
+
+    #: The generation that is active, as far as the run knows: another one if that changes (``follow``).
+    lane: Lane
+    #: Opens the embedders of other generations.
+    open: Callable[[Generation], Embedder] = lambda one: reopen_embedder(
+        one.embedder, one.dimensions
+    )
+    #: Whether failures are kept in the ledger. Not those of another generation than the active one.
+    into_ledger: bool = True
+    budget: Budget = field(default_factory=Budget)
+    #: Vectors of this run that are not stored yet, by chunk hash.
+    fresh: dict[bytes, bytes] = field(default_factory=dict)
+    #: Whether the run goes on record even if it did nothing; those of a watch would fill the record.
+    notable: bool = True
+    #: By generation, the runs that give those that are being built their part; None if that is not possible.
+    branches: dict[int, Ingestion | None] = field(default_factory=dict)
+    _failing: int = 0
+
+    @property
+    def generation(self) -> Generation:
+        """The generation of its lane."""
+        return self.lane.generation
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of its lane."""
+        return self.lane.embedder
+
+    def again(self) -> Ingestion:
+        """The same run, which has met no document yet: rows may be read once more."""
+        return replace(self, _seen={})
+
     def embedded(self, failure: errors.EmbeddingError | None) -> None:
         """Lose patience with an embedder that fails batch after batch."""
         self._failing = self._failing + 1 if failure else 0
         if failure is not None and self._failing >= PATIENCE:
             raise failure
 
+    def afford(self, group: Sequence[Prepared], known: Container[bytes]) -> list[Prepared]:
+        """The documents of the group that the budget has tokens for; the others are counted as left."""
+        chosen, lacking = affordable(self.budget, group, known)
+        self.report.left += len(lacking)
+        self.report.left_tokens += sum(lacking)
+        self.count("left", len(lacking))
+        return chosen
+
+    def paid(self, chunks: int, tokens: int) -> None:
+        """Count what was embedded."""
+        self.report.embedded += chunks
+        self.report.tokens += tokens
+        self.report.cost = self.budget.cost(self.report.tokens)
+        if not self.dry and (cost := self.budget.cost(tokens)):
+            telemetry.record("pgrecall.ingest.cost", cost, self.labels)
+        self.tell()
+
     def written(self, group: Sequence[Prepared]) -> None:
         """Count documents that are in. One thread calls it, whoever wrote them."""
-        report = self.report
         for item in group:
-            report.new += not item.known and not item.former
-            report.renamed += item.former is not None
-            report.changed += item.known
-            if item.former is not None:
-                self.moved.add(item.former.document_id)
+            self.stored(item)
+            for other in item.others:
+                if branch := self.branches.get(other.generation.generation_id):
+                    branch.stored(other)
+        self.counted(group)
+
+    def stored(self, item: Prepared) -> None:
+        """Its vectors are found in the database from now on."""
+        for key in item.hashes:
+            self.fresh.pop(key, None)
+
+    def counted(self, group: Sequence[Prepared]) -> None:
+        """Count documents that are in, or would be."""
+        report = self.report
+        changed = sum(item.known for item in group)
+        moved = {item.former.document_id for item in group if item.former is not None}
+        new = len(group) - changed - len(moved)
+        self.count("changed", changed)
+        self.count("renamed", len(moved))
+        self.count("new", new)
+        report.changed += changed
+        report.renamed += len(moved)
+        report.new += new
+        self.moved |= moved
+        for item in group:
             report.chunks += len(item.chunks)
             report.notes.extend((item.document.uri, note) for note in item.document.notes)
+        if not self.dry:
+            chunks = sum(len(item.chunks) for item in group)
+            telemetry.record("pgrecall.ingest.chunks", chunks, self.labels)
         report.reused = max(0, report.chunks - report.embedded)
         self.tell()
 

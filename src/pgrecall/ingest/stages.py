@@ -2,53 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import TypeVar
 
-from pgrecall import errors
+from pgrecall import errors, telemetry
 from pgrecall.chunking import split
 from pgrecall.embed.steps import embed_documents
-from pgrecall.flow import Flow
-from pgrecall.ingest.job import PATIENCE, Ingestion
+from pgrecall.flow import Flow, compute
+from pgrecall.ingest import lanes
+from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
 from pgrecall.load.markup import markup_of
-from pgrecall.store import documents
+from pgrecall.store import documents, queue
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
+from pgrecall.store.session import transaction
 from pgrecall.store.vectors import encode_all
 from pgrecall.types import Document, Failure
 
 #: Why a document is left out whose uri was already met; which of the two is meant, nobody knows.
 TWICE = "An earlier document of this run has the same uri; give each its own (rows: id_field)."
 
+T = TypeVar("T")
+J = TypeVar("J", bound=Intake)
+D = TypeVar("D")
+
 Refusal = errors.EmbeddingError | errors.InvalidArgument
 
 
-def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Prepared]]:
+def staged(
+    stage: Callable[[J, Sequence[D]], Flow[T]],
+) -> Callable[[J, Sequence[D]], Flow[T]]:
+    """A stage that telemetry sees at work, batch by batch."""
+    name = stage.__name__
+
+    @wraps(stage)
+    def seen(job: J, batch: Sequence[D]) -> Flow[T]:
+        with telemetry.span(
+            f"pgrecall.ingest.{name}",
+            {"pgrecall.stage": name},
+            details={"pgrecall.documents": len(batch)},
+            duration="pgrecall.ingest.stage.duration",
+        ):
+            return (yield from stage(job, batch))
+
+    return seen
+
+
+@staged
+def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepared]]:
     """Those of the batch that are new or changed, not yet chunked. Failures go to the ledger."""
     found: dict[documents.Key, Prepared] = {}
+    job.report.read += len(batch)
     for item in batch:
         if isinstance(item, Failure):
             job.fail(item.uri, item.reason)
             if item.gone:
                 continue
             job.unread[item.uri] = item.reason
-            yield from documents.record_failure(job.generation, item, job.tenant_id)
+            if not job.dry:
+                yield from documents.record_failure(job.generation, item, job.tenant_id)
             continue
-        prepared = _identified(job.generation, item)
+        prepared = identified(job.generation, item)
         before = job.met(prepared)
         if before is None:
             found[prepared.key] = prepared
         elif before != prepared.content_hash[: len(before)]:
             job.fail(item.uri, TWICE)
+    # First: what a worker has written by the time that the ledger is read has left the queue.
+    waiting = yield from queue.waiting(job.generation, [p.document for p in found.values()])
     ledger = yield from documents.ledger(list(found))
     changed = []
     for key, prepared in found.items():
         stored = ledger.get(key)
         prepared.known = stored is not None and stored.content_hash is not None
-        if stored is None or stored.content_hash != prepared.content_hash:
+        here = stored is not None and job.generation.generation_id in stored.generations
+        newer = prepared.name in waiting
+        if newer or stored is None or stored.content_hash != prepared.content_hash or not here:
             prepared.former = None if prepared.known else job.former(prepared)
             changed.append(prepared)
             continue
-        job.report.unchanged += 1
+        job.skipped()
+        if job.dry:
+            continue
         if stored.source != prepared.document.source:
             yield from documents.found_at(key, prepared.document.source)
         if stored.error is not None:
@@ -57,11 +93,13 @@ def select(job: Ingestion, batch: Sequence[Document | Failure]) -> Flow[list[Pre
     return changed
 
 
-def _identified(generation: Generation, document: Document) -> Prepared:
+def identified(generation: Generation, document: Document) -> Prepared:
+    """A document with its id and the hash of all that reaches the database; not yet chunked."""
     markup = markup_of(document)
     return Prepared(
         document=document,
         document_id=documents.document_id(generation.collection, document),
+        generation=generation,
         content_hash=documents.document_hash(document, markup),
         markup=markup,
     )
@@ -69,32 +107,106 @@ def _identified(generation: Generation, document: Document) -> Prepared:
 
 def chunk(job: Ingestion, prepared: Prepared) -> None:
     """Cut a document into chunks and name each by the hash of what will be embedded."""
+    _cut(job.lane, prepared)
+    job.report.cut += len(prepared.chunks)
+
+
+def _cut(lane: Lane, prepared: Prepared) -> None:
     document = prepared.document
+    prepared.generation = lane.generation
     prepared.chunks = split(
         document.text,
-        job.chunking,
-        tokenizer=job.embedder.tokenizer,
+        lane.chunking,
+        tokenizer=lane.embedder.tokenizer,
         markup=prepared.markup,
         title=prepared.embedded_title,
     )
     prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
 
 
+def known_vectors(job: Ingestion, group: Sequence[Prepared]) -> Flow[dict[bytes, bytes]]:
+    """Vectors of the group's texts that are stored, or were made by this run a moment ago."""
+    keys = {key for item in group for key in item.hashes}
+    # In this order: what is not fresh any more is stored.
+    fresh = {key: vector for key in keys if (vector := job.fresh.get(key)) is not None}
+    stored = yield from documents.stored_vectors(job.generation, keys - fresh.keys())
+    return stored | fresh
+
+
+@staged
 def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Give every chunk of the group its vector.
 
     Returns the documents that are complete. Those that the embedder refuses are reported, and keep
-    their old versions. Raises EmbeddingError when group after group fails.
+    their old versions; those that the budget has nothing left for are left as they are. Raises
+    EmbeddingError when group after group fails.
     """
-    failure = yield from _embed(job, group)
-    done = list(group) if failure is None else (yield from _one_by_one(job, group, failure))
+    done = yield from vectorize(job, group)
+    yield from _branch_out(job, done)
+    return done
+
+
+def vectorize(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
+    """As ``embed``, for the generation of the run alone."""
+    # One lane for all of it: another thread may switch the run to another one meanwhile.
+    lane = job.lane
+    yield from _cut_anew(lane, group)
+    vectors = yield from known_vectors(job, group)
+    group = job.afford(group, vectors)
+    failure = yield from _embed(job, lane, group, vectors)
+    if failure is None:
+        done = group
+    else:
+        done = yield from _one_by_one(job, lane, group, vectors, failure=failure)
     # A text that is refused says nothing about the embedder.
     job.embedded(None if done or isinstance(failure, errors.InvalidArgument) else failure)
     return done
 
 
+def embed_alone(job: Ingestion, item: Prepared) -> Flow[None]:
+    """As ``embed``, of one document: what refuses it is raised, and nothing is reported."""
+    lane = job.lane
+    yield from _cut_anew(lane, [item])
+    vectors = yield from known_vectors(job, [item])
+    refusal = yield from _embed(job, lane, [item], vectors)
+    if refusal is not None:
+        raise refusal
+    yield from _branch_out(job, [item])
+
+
+def _cut_anew(lane: Lane, group: Sequence[Prepared]) -> Flow[None]:
+    """Cut those again that were cut for another generation."""
+    for item in group:
+        if item.generation.generation_id != lane.generation.generation_id:
+            yield from compute(partial(_cut, lane, item))
+
+
+def _branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
+    """Prepare the group for the generations that are being built, too."""
+    for item in group:
+        item.others = []
+    for branch in (yield from lanes.branches(job)):
+        copies = lanes.copies(branch, group)
+        try:
+            for item in copies:
+                yield from compute(partial(chunk, branch, item))
+            done = yield from vectorize(branch, copies)
+        except lanes.UNUSABLE as exc:
+            lanes.leave_out(job, branch, exc)
+            continue
+        prepared = {item.key: item for item in done}
+        for item in group:
+            if item.key in prepared:
+                item.others.append(prepared[item.key])
+
+
 def _one_by_one(
-    job: Ingestion, group: Sequence[Prepared], failure: Refusal
+    job: Ingestion,
+    lane: Lane,
+    group: Sequence[Prepared],
+    vectors: dict[bytes, bytes],
+    *,
+    failure: Refusal,
 ) -> Flow[list[Prepared]]:
     """Find out which documents the embedder refuses.
 
@@ -104,7 +216,9 @@ def _one_by_one(
     fails = 0
     for item in group:
         asked = len(group) > 1 and fails < PATIENCE
-        refusal = (yield from _embed(job, [item])) if asked else failure
+        if asked and not job.afford([item], vectors):
+            continue
+        refusal = (yield from _embed(job, lane, [item], vectors)) if asked else failure
         if refusal is None:
             done.append(item)
             continue
@@ -114,36 +228,53 @@ def _one_by_one(
     return done
 
 
-def _embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[Refusal | None]:
-    """Vectors for documents: stored ones where the text is known, else new ones, or why there are none."""
-    texts = {
-        key: piece for item in group for key, piece in zip(item.hashes, item.chunks, strict=True)
+def _embed(
+    job: Ingestion, lane: Lane, group: Sequence[Prepared], vectors: dict[bytes, bytes]
+) -> Flow[Refusal | None]:
+    """Vectors for documents: known ones, else new ones, which are known from then on; or why there are none.
+
+    The budget has granted them.
+    """
+    missing = {
+        key: piece
+        for item in group
+        for key, piece in zip(item.hashes, item.chunks, strict=True)
+        if key not in vectors
     }
-    vectors = yield from documents.stored_vectors(job.generation, texts)
-    missing = [key for key in texts if key not in vectors]
+    tokens = sum(piece.tokens for piece in missing.values())
     try:
         fresh = yield from embed_documents(
-            job.embedder, [texts[key].embedded_text for key in missing]
+            lane.embedder, [piece.embedded_text for piece in missing.values()], tokens=tokens
         )
-        vectors.update(zip(missing, encode_all(fresh), strict=True))
+        made = dict(zip(missing, encode_all(fresh), strict=True))
     except errors.CredentialsMissing:
         raise
-    except (errors.EmbeddingError, errors.InvalidArgument) as exc:
+    except errors.EmbeddingError as exc:
         return exc
+    except errors.InvalidArgument as exc:
+        job.budget.give_back(tokens)
+        return exc
+    vectors.update(made)
+    job.fresh.update(made)
     for item in group:
         item.vectors = [vectors[key] for key in item.hashes]
-    job.report.embedded += len(missing)
-    job.report.tokens += sum(texts[key].tokens for key in missing)
+    job.paid(len(missing), tokens)
     return None
 
 
+@staged
 def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Swap the group in; returns what was written.
 
     If the database refuses it, its documents are tried one by one, to report the one at fault.
     """
+    if not group:
+        return []
     try:
-        yield from documents.write(job.generation, group)
+        yield from transaction(_swap(group))
+    except errors.GenerationChanged:
+        yield from lanes.follow(job)
+        return (yield from write(job, (yield from embed(job, group))))
     except errors.DatabaseUnavailable:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
@@ -157,10 +288,19 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     return list(group)
 
 
+def _swap(group: Sequence[Prepared]) -> Flow[None]:
+    """Versions that wait in the queue are older than these."""
+    generation = group[0].generation
+    yield from queue.supersede(generation, [item.name for item in group])
+    yield from documents.write(generation, group)
+
+
 def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None]:
     """Report documents as failed, and keep that in the ledger."""
     for item in group:
         job.fail(item.document.uri, reason)
+        if not job.into_ledger:
+            continue
         failure = Failure(uri=item.document.uri, reason=reason, source=item.document.source)
         yield from documents.record_failure(job.generation, failure, item.document.tenant_id)
 

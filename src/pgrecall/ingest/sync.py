@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from pgrecall.flow import Flow, aside
+from pgrecall.flow import Flow, compute
 from pgrecall.ingest.job import Ingestion
 from pgrecall.load.discover import EMPTY_FOLDER, EMPTY_GLOB, is_url
 from pgrecall.load.scope import Scope, Sync, unknowable, with_files
@@ -50,7 +50,7 @@ def begin(job: Ingestion, sync: Sync | None) -> Flow[Comparison | None]:
         span = _span(job, sync, scope)
         held = yield from origins.page(span, None)
         while held:
-            missing = yield from aside(partial(_missing, scope, held))
+            missing = yield from compute(partial(_missing, scope, held))
             if missing:
                 job.gone.update((yield from origins.formers(sync.tenant_id, missing)))
             held = yield from origins.page(span, held[-1])
@@ -70,8 +70,8 @@ def _missing(scope: Scope, page: list[Held]) -> list[UUID]:
 
 
 def finish(comparison: Comparison | None) -> Flow[None]:
-    """Remove what has gone."""
-    if comparison is None:
+    """Remove what has gone; a dry run counts it. A run that its budget cut short removes nothing."""
+    if comparison is None or comparison.job.report.left:
         return
     job, sync = comparison.job, comparison.sync
     nothing = {uri for uri, reason in job.unread.items() if reason in (EMPTY_FOLDER, EMPTY_GLOB)}
@@ -105,11 +105,13 @@ def _kept(comparison: Comparison, held: Held, unread: frozenset[str]) -> bool:
 
 
 def _remove(comparison: Comparison, gone: list[Held]) -> Flow[None]:
+    job = comparison.job
     for part in _batches(gone):
-        removed = yield from origins.remove(part, before=comparison.began)
-        job = comparison.job
-        job.report.removed += sum(document_id not in job.moved for document_id in removed)
-        job.tell()
+        if job.dry:
+            removed = [one.document_id for one in part if one.stored]
+        else:
+            removed = yield from origins.remove(job.generation, part, before=comparison.began)
+        job.removed(sum(document_id not in job.moved for document_id in removed))
 
 
 def _batches(gone: list[Held], size: int = 500) -> Iterator[list[Held]]:

@@ -7,26 +7,27 @@ the transactions that change them, and a run reads those rows. Hashes make readi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from psycopg import sql
 
 from pgrecall.errors import InvalidArgument, UnreadableSource
-from pgrecall.flow import Flow, On
-from pgrecall.ingest.chains import Batch, TakeIn
-from pgrecall.ingest.job import Ingestion
+from pgrecall.flow import Flow, run, run_async
+from pgrecall.ingest.chains import TakeIn
+from pgrecall.ingest.reading import Batch
+from pgrecall.ingest.record import recorded, recorded_async
 from pgrecall.ingest.stages import refused
-from pgrecall.load import LoadOptions, clean_document
+from pgrecall.ingest.tablerun import TableRun
+from pgrecall.load import clean_document
 from pgrecall.load.rows import TEXT_FIELDS, field_of, metadata_of, plain
 from pgrecall.store import origins, tables
-from pgrecall.store.origins import Held, Span
+from pgrecall.store.origins import Held
+from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.tables import Known, Reading, TableRow
 from pgrecall.types import Document, Failure, IngestReport
-
-T = TypeVar("T")
 
 #: Types of columns that can say when a row was changed.
 TIMES = ("timestamp with time zone", "timestamp without time zone", "date")
@@ -36,112 +37,32 @@ EMPTY = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableSource:
-    """Which rows, and what their columns mean; None: the usual names."""
-
-    #: A table, named as in SQL, or a query whose columns are meant.
-    table: str | None = None
-    query: str | None = None
-    #: Rows are named NAME#ID. None: the table's name, or the first one in the query.
-    name: str | None = None
-    #: The column that identifies a row. None: id.
-    id: str | None = None
-    #: None: text, content or body.
-    text: str | None = None
-    #: None: title, if there is one.
-    title: str | None = None
-    #: None: all other columns with values up to 1,000 characters.
-    metadata: Sequence[str] | None = None
-    tenant: str | None = None
-    #: When a row was changed. None: updated_at, if there is one; without one, all rows are read each time.
-    updated_at: str | None = None
-    #: By how much the clock or the transactions that set ``updated_at`` may be late.
-    overlap: timedelta = timedelta(minutes=5)
-    #: Let triggers on the table note what changes, instead of looking for it.
-    triggers: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.table is None) == (self.query is None):
-            raise InvalidArgument("Name a table or give a query, one of them.")
-        if self.triggers and self.table is None:
-            raise InvalidArgument("Triggers are made on a table; name it instead of a query.")
-
-    @property
-    def called(self) -> str:
-        """The name in front of its rows' identifiers."""
-        return self.name or self.table or tables.name_of(self.query or "")
-
-
-@dataclass(slots=True, kw_only=True)
-class TableRun:
-    """One run that brings a collection in step with a table."""
-
-    source: TableSource
-    options: LoadOptions
-    job: Callable[[], Ingestion]
-    #: The session of another database that the table is in; None: it is in the collection's own.
-    elsewhere: Any = None
-    #: Read every row, whatever is known.
-    full: bool = False
-    #: Look whether stored rows are still there.
-    deletes: bool = True
-    allow_empty: bool = False
-    report: IngestReport = field(default_factory=IngestReport)
-
-    def there(self, flow: Flow[T]) -> Flow[T]:
-        """The result of a flow that runs where the table is."""
-        if self.elsewhere is None:
-            return (yield from flow)
-        result: T = yield On(self.elsewhere, flow)
-        return result
-
-    @property
-    def origin(self) -> str:
-        """The source of its documents."""
-        return f"sql:{self.source.called}"
-
-    @property
-    def definition(self) -> dict[str, Any]:
-        """What makes it another source under the same name, whose rows are all read again."""
-        source = self.source
-        columns = [source.id, source.text, source.title, source.tenant, source.updated_at]
-        metadata = list(source.metadata) if source.metadata is not None else None
-        extra = [self.options.tenant_id, self.options.language, dict(self.options.metadata)]
-        return {
-            "rows": source.query or source.table,
-            "columns": [*columns, metadata],
-            "options": extra,
-        }
-
-    def span(self) -> Span:
-        """Its documents."""
-        tenant = None if self.source.tenant else self.options.tenant_id
-        low = self.origin
-        return Span(generation=self.job().generation, low=low, high=low + " ", tenant_id=tenant)
-
-    def uri(self, key: str) -> str:
-        """The uri of a row; an identifier that is a URL is one by itself."""
-        return key if "://" in key else f"{self.source.called}#{key}"
-
-    def key(self, held: Held) -> str:
-        """The identifier of a stored row."""
-        return held.uri.removeprefix(f"{self.source.called}#")
-
-
-def sync_table(task: TableRun) -> Flow[IngestReport]:
+def sync_table(session: Session, task: TableRun) -> IngestReport:
     """Bring the collection in step. Raises InvalidArgument for columns that are not there."""
+    with recorded(session, task.job):
+        run(_sync(task), session)
+    return task.report
+
+
+async def sync_table_async(session: AsyncSession, task: TableRun) -> IngestReport:
+    """As ``sync_table``, awaiting."""
+    async with recorded_async(session, task.job):
+        await run_async(_sync(task), session)
+    return task.report
+
+
+def _sync(task: TableRun) -> Flow[None]:
     if task.source.triggers and task.elsewhere is not None:
         raise InvalidArgument(
             "Triggers note changes in the collection's own database; a table elsewhere is polled."
         )
     query = yield from _query(task)
     row = yield from task.there(tables.first_row(query))
-    known = yield from tables.begin(task.job().generation, task.source.called, task.definition)
+    known = yield from tables.begin(task.job.generation, task.source.called, task.definition)
     fresh = yield from _triggers(task, known, row)
     if row is None:
         yield from _emptied(task, known)
-        return task.report
+        return
     reading = yield from _reading(task, query, row)
     # Without a watermark, no run has read the table to its end.
     settled = known.watermark is not None and known.definition == task.definition
@@ -149,7 +70,6 @@ def sync_table(task: TableRun) -> Flow[IngestReport]:
         yield from _drain(task, known, reading)
     else:
         yield from _pass(task, known, reading)
-    return task.report
 
 
 def _query(task: TableRun) -> Flow[sql.Composable]:
@@ -217,15 +137,18 @@ def field_of_row(row: Mapping[str, Any], wanted: str | None, usual: Sequence[str
 def _pass(task: TableRun, known: Known, reading: Reading) -> Flow[bool]:
     """Read all rows, or those that changed since the last run; then look which are gone.
 
-    False if some could not be embedded or written: the next run reads from where this one began.
+    False if some could not be embedded or written, or the budget left some: the next run reads from where
+    this one began. In the latter case nothing is removed.
     """
     seen = yield from task.there(tables.committed_before())
     began = yield from origins.now()
     again = known.definition == task.definition and reading.updated is not None and not task.full
     since = known.watermark - task.source.overlap if again and known.watermark else None
     changes = (yield from tables.changes(known.source_id)) if task.source.triggers else []
-    job = task.job()
-    task.report.add((yield TakeIn(job, _Pages(task, reading, since))))
+    job = task.job.again()
+    yield TakeIn(job, _Pages(task, reading, since))
+    if task.report.left:
+        return False
     if task.deletes or since is None:
         yield from _sweep(task, reading, began)
     if refused(job):
@@ -270,7 +193,12 @@ def _remove_absent(
     known = {(key, tenant or task.options.tenant_id) for key, tenant in there}
     gone = [one for one in part if (task.key(one), one.tenant_id) not in known]
     if gone:
-        task.report.removed += len((yield from origins.remove(gone, before=began)))
+        yield from _remove(task, gone, began)
+
+
+def _remove(task: TableRun, gone: Sequence[Held], began: datetime) -> Flow[None]:
+    removed = yield from origins.remove(task.job.generation, gone, before=began)
+    task.job.removed(len(removed))
 
 
 def _drain(task: TableRun, known: Known, reading: Reading) -> Flow[None]:
@@ -287,24 +215,28 @@ def _drain(task: TableRun, known: Known, reading: Reading) -> Flow[None]:
 
 
 def _refresh(task: TableRun, known: Known, reading: Reading, keys: Sequence[str]) -> Flow[bool]:
-    """Bring these rows in step; False if some could not be embedded or written.
+    """Bring these rows in step; False if some could not be embedded or written, or the budget left some.
 
     Two runs at a time may each write what they had read before the other: the one that was not alone reads
     its rows again until nothing is left to do.
     """
     while True:
         began = yield from origins.now()
-        before = task.report.removed
-        job = task.job()
-        report: IngestReport = yield TakeIn(job, _Keyed(task, reading, list(keys)))
+        before = _done(task.report)
+        job = task.job.again()
+        yield TakeIn(job, _Keyed(task, reading, list(keys)))
+        if task.report.left:
+            return False
         held = yield from origins.named(task.span(), [task.uri(key) for key in keys])
         yield from _remove_absent(task, reading, held, began)
-        task.report.add(report)
-        done = report.new + report.changed + task.report.removed - before
         if refused(job):
             return False
-        if not done or (yield from tables.runs(known.source_id)) == known.runs:
+        if _done(task.report) == before or (yield from tables.runs(known.source_id)) == known.runs:
             return True
+
+
+def _done(report: IngestReport) -> int:
+    return report.new + report.changed + report.removed
 
 
 @dataclass(slots=True)
@@ -332,7 +264,7 @@ def _emptied(task: TableRun, known: Known) -> Flow[None]:
         task.report.notes.append((task.source.called, EMPTY))
         return
     while held:
-        task.report.removed += len((yield from origins.remove(held, before=began)))
+        yield from _remove(task, held, began)
         held = yield from origins.page(task.span(), held[-1])
     yield from tables.forget_changes([number for number, _ in changes])
 

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from pgrecall.errors import (
-    CredentialsMissing,
-    DatabaseUnavailable,
-    EmbeddingError,
-    UnreadableSource,
-)
+from pgrecall.errors import DatabaseUnavailable, EmbeddingError, UnreadableSource
 from pgrecall.ingest.chains import ingest, ingest_async
 from pgrecall.ingest.job import Ingestion
+from pgrecall.ingest.outage import FIRST_PAUSE, LONGEST_PAUSE, unless_final
 from pgrecall.ingest.stages import refused
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath, is_url, split_glob
@@ -38,8 +32,6 @@ WAKE = 500
 RESCAN = 3600.0
 #: More changed paths than this are everything.
 MANY = 1_000
-#: Seconds to the next attempt after the first failure, and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 
 Changes = set[tuple[Any, str]]
 
@@ -122,11 +114,11 @@ def watch(
                 run = job()
                 report = ingest(session, run, watched.sources, watched.options, sync)
             except (DatabaseUnavailable, EmbeddingError) as exc:
-                _unless_final(exc)
+                unless_final(exc)
                 watched.failed(exc)
                 continue
             watched.done(run)
-            if sync.only is None or _did_something(report):
+            if sync.only is None or report.did_something:
                 yield report
 
 
@@ -147,80 +139,12 @@ async def watch_async(
                         session, run, watched.sources, watched.options, sync
                     )
                 except (DatabaseUnavailable, EmbeddingError) as exc:
-                    _unless_final(exc)
+                    unless_final(exc)
                     watched.failed(exc)
                     continue
                 watched.done(run)
-                if sync.only is None or _did_something(report):
+                if sync.only is None or report.did_something:
                     yield report
-
-
-@dataclass(slots=True)
-class Pace:
-    """When to look at a table next, and for what."""
-
-    #: Seconds between two looks.
-    every: float
-    _swept: float = -math.inf
-    _cost: float = 0.0
-    _failures: int = 0
-
-    def sweeps(self) -> bool:
-        """Whether to look for deleted rows too: a twentieth of the time is for that."""
-        return time.monotonic() - self._swept >= 20 * self._cost
-
-    def done(self, began: float, *, swept: bool) -> float:
-        """Seconds to wait after a look."""
-        self._failures = 0
-        if swept:
-            self._swept = time.monotonic()
-            self._cost = self._swept - began
-        return self.every
-
-    def failed(self, reason: Exception) -> float:
-        """Seconds to wait after an outage."""
-        pause = min(max(self.every, FIRST_PAUSE) * 2.0**self._failures, LONGEST_PAUSE)
-        self._failures = min(self._failures + 1, 16)
-        logger.warning("%s Trying again in %.0f seconds.", reason, pause)
-        return pause
-
-
-def watch_table(
-    sync: Callable[..., IngestReport], every: float, stop: Event | None
-) -> Generator[IngestReport, None, None]:
-    """Look at a table again and again; yields the first report, and each that did something."""
-    pace, first, stop = Pace(every), True, stop or Event()
-    while not stop.is_set():
-        began, sweeps = time.monotonic(), pace.sweeps()
-        try:
-            report = sync(deletes=sweeps)
-        except (DatabaseUnavailable, EmbeddingError) as exc:
-            _unless_final(exc)
-            stop.wait(pace.failed(exc))
-            continue
-        if first or _did_something(report):
-            yield report
-        first = False
-        stop.wait(pace.done(began, swept=sweeps))
-
-
-async def watch_table_async(
-    sync: Callable[..., Awaitable[IngestReport]], every: float
-) -> AsyncGenerator[IngestReport, None]:
-    """As ``watch_table``, awaiting."""
-    pace, first = Pace(every), True
-    while True:
-        began, sweeps = time.monotonic(), pace.sweeps()
-        try:
-            report = await sync(deletes=sweeps)
-        except (DatabaseUnavailable, EmbeddingError) as exc:
-            _unless_final(exc)
-            await asyncio.sleep(pace.failed(exc))
-            continue
-        if first or _did_something(report):
-            yield report
-        first = False
-        await asyncio.sleep(pace.done(began, swept=sweeps))
 
 
 def _noticed(watched: Watched, stop: Event) -> Iterator[Changes]:
@@ -265,16 +189,6 @@ def _options(watched: Watched) -> dict[str, Any]:
         "yield_on_timeout": True,
         "recursive": watched.recursive,
     }
-
-
-def _unless_final(exc: Exception) -> None:
-    if isinstance(exc, CredentialsMissing):
-        raise exc
-
-
-def _did_something(report: IngestReport) -> bool:
-    done = report.new + report.changed + report.renamed + report.removed
-    return bool(done or report.failed)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from functools import partial
 from hashlib import sha256
 
 from pgrecall.errors import UnreadableSource
-from pgrecall.flow import Flow, OnEach, aside
-from pgrecall.ingest.job import Ingestion
+from pgrecall.flow import Flow, OnEach, compute
+from pgrecall.ingest.job import Intake
+from pgrecall.ingest.reading import Batch
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import page_url
 from pgrecall.load.markup import markup_of
@@ -23,8 +24,6 @@ from pgrecall.types import Document, Failure
 
 #: Pages that are fetched at a time; of one host fewer.
 TOGETHER = 8
-
-Batch = list[Document | Failure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Place:
 class Crawl:
     """The URLs of one run."""
 
-    job: Ingestion
+    job: Intake
     options: LoadOptions
     web: Web | AsyncWeb
     _queue: deque[Place] = field(default_factory=deque)
@@ -111,7 +110,7 @@ class Crawl:
             return [replace(_failure(place, reason), gone=place.depth is None)]
         if place.depth is not None and sitemap.is_sitemap(answer.body):
             return (yield from self._listed(place, answer))
-        loaded = yield from aside(lambda: list(pages.documents(place.url, answer, self.options)))
+        loaded = yield from compute(lambda: list(pages.documents(place.url, answer, self.options)))
         batch: Batch = [replace(item, source=place.origin) for item in loaded]
         if len(batch) == 1 and isinstance(batch[0], Document):
             yield from self._remember(batch[0], answer)
@@ -123,7 +122,7 @@ class Crawl:
         if self._sitemaps > sitemap.MAX_SITEMAPS or depth > sitemap.MAX_DEPTH:
             return [_failure(place, "The sitemap refers to too many others, or too deeply.")]
         try:
-            listed, maps = yield from aside(partial(sitemap.locations, answer.body, answer.url))
+            listed, maps = yield from compute(partial(sitemap.locations, answer.body, answer.url))
         except UnreadableSource as exc:
             return [_failure(place, str(exc))]
         self.add([Place(url, place.origin, None) for url in listed])
@@ -134,7 +133,7 @@ class Crawl:
 
     def _remember(self, document: Document, answer: Answer) -> Flow[None]:
         etag, modified = answer.headers.get("etag"), answer.headers.get("last-modified")
-        if not (etag or modified):
+        if self.job.dry or not (etag or modified):
             return
         page = Page(
             document_id=documents.document_id(self.job.generation.collection, document),

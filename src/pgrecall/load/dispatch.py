@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pgrecall.errors import InvalidArgument, MissingExtra, UnreadableSource
-from pgrecall.load import code, html, markdown, notebook, office, pdf, tabular, text
+from pgrecall.load import (
+    code,
+    epub,
+    html,
+    mail,
+    markdown,
+    notebook,
+    odt,
+    office,
+    pdf,
+    rtf,
+    tabular,
+    text,
+)
 from pgrecall.load.clean import clean_document
 from pgrecall.load.detect import with_language
 from pgrecall.load.options import LoadOptions
@@ -19,40 +34,75 @@ Loader = Callable[[OpenFile], Iterator[Document | Failure]]
 #: Later modules win: .json is code unless it is an array of objects, which tabular finds out.
 _LOADERS: dict[str, tuple[Loader, str]] = {
     suffix: (module.load, mime_type)
-    for module in (text, code, markdown, html, pdf, notebook, office, tabular)
+    for module in (text, code, markdown, html, pdf, notebook, office, epub, odt, rtf, mail, tabular)
     for suffix, mime_type in module.SUFFIXES.items()
 }
+#: Formats that are read in a process of their own, where they can be.
+_HEAVY = frozenset(module.load for module in (html, pdf, notebook, office, epub, odt, rtf, mail))
+#: Longer JSON may be parsed into more objects than memory holds.
+#: Messages attached to messages attached to messages ...
+_MAX_DEPTH = 8
+_LONG_JSON = 2**20
+_ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: Formats that are binary by nature, and find out themselves if the content is not theirs.
-_CONTAINERS = frozenset(pdf.SUFFIXES) | frozenset(office.SUFFIXES)
+_CONTAINERS = frozenset(suffix for module in (pdf, office, epub, odt) for suffix in module.SUFFIXES)
+#: The first entry of a package says what it is, at this offset (the name of the entry before it).
+_MIMETYPE = 30
+_PACKAGES = {
+    b"mimetype" + mime_type.encode(): suffix
+    for module in (epub, odt)
+    for suffix, mime_type in module.SUFFIXES.items()
+}
+# Possessive: comments after comments could else be divided in any number of ways.
 _HTML_START = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html)\b", re.I | re.S
+    rb"\s*+(?:<\?xml[^>]*+>\s*+)?+(?:<!--(?:(?!-->).)*+-->\s*+)*+<(?:!doctype html|html)\b",
+    re.I | re.S,
 )
 
 
-def load(source: Source, options: LoadOptions | None = None) -> Iterator[Document | Failure]:
-    """The documents of a source; a failure, with its reason, for what cannot be read.
-
-    Files are one document; files of rows are one for each row, read as the iterator is. Bad input
-    never raises. A file that was found in a folder (``source.named`` is false) is passed over
-    without a word if its name promises nothing and its content is no text, or if it is an empty
-    file of source code.
-    """
+def load_here(
+    source: Source, options: LoadOptions, *, depth: int = 0
+) -> Iterator[Document | Failure]:
+    """The documents of a source and of what is attached to it, read in this process."""
     try:
-        file = open_source(source, options or LoadOptions())
+        if depth > _MAX_DEPTH:
+            raise UnreadableSource(f"The file is attached more than {_MAX_DEPTH} times over.")
+        file = open_source(source, options)
         with file.stream:
             yield from _documents(file, source)
+        for inner in _attached(file):
+            for item in load_here(inner, options, depth=depth + 1):
+                # What is attached has gone when the file has.
+                yield replace(item, source=source.uri)
     except (UnreadableSource, MissingExtra) as exc:
         yield Failure(uri=source.uri, reason=str(exc))
     except OSError as exc:
         yield Failure(uri=source.uri, reason=f"The file cannot be read: {exc.strerror or exc}.")
 
 
-def load_open(file: OpenFile, source: Source) -> Iterator[Document | Failure]:
-    """As ``load``, from what is open already."""
-    try:
-        yield from _documents(file, source)
-    except (UnreadableSource, MissingExtra) as exc:
-        yield Failure(uri=source.uri, reason=str(exc))
+def _attached(file: OpenFile) -> Iterator[Source]:
+    """What is attached, each under a uri of its own; pictures and the like are passed over."""
+    names: Counter[str] = Counter()
+    for name, data in file.attached:
+        names[name] += 1
+        stem, dot, suffix = name.rpartition(".")
+        again = f"-{names[name]}" if names[name] > 1 else ""
+        unique = f"{stem}{again}{dot}{suffix}" if dot else name + again
+        uri = f"{file.uri}#{unique}"
+        yield Source(uri=uri, path=None, named=False, data=data, name=name)
+
+
+def is_heavy(name: str, head: bytes, size: int) -> bool:
+    """Whether reading may cost much more than its length, or the library is not in Python."""
+    suffix = suffix_of(name)
+    if suffix == ".json":
+        return size > _LONG_JSON
+    if suffix in _LOADERS and _LOADERS[suffix][0] in _HEAVY:
+        return True
+    start = head[:64].lstrip()
+    return start.startswith((b"%PDF-", b"{\\rtf")) or bool(
+        head.startswith(_ARCHIVES) or _HTML_START.match(head[:2048])
+    )
 
 
 def is_known(name: str) -> bool:
@@ -83,14 +133,21 @@ def _loader(file: OpenFile, source: Source) -> Loader | None:
     """The loader for the file; None: pass over it. Raises UnreadableSource."""
     if file.head[:64].lstrip().startswith(b"%PDF-"):
         return _as(file, ".pdf")
-    if file.head.startswith(b"PK\x03\x04") and (suffix := office.kind(file)):
-        return _as(file, suffix)
+    if file.head.startswith(b"{\\rtf"):
+        return _as(file, ".rtf")
+    if file.head.startswith(b"PK\x03\x04"):
+        for mimetype, suffix in _PACKAGES.items():
+            if file.head.startswith(mimetype, _MIMETYPE):
+                return _as(file, suffix)
+        if suffix := office.kind(file):
+            return _as(file, suffix)
     known = file.suffix in _LOADERS
     if file.suffix not in _CONTAINERS and (kind := binary_kind(file.head)):
         if not known and not source.named:
             return None
         though = ", though its name says text" if known else ""
-        raise UnreadableSource(f"The file is not text but {kind}{though}; leave it out.")
+        remedy = "" if ";" in kind else "; leave it out"
+        raise UnreadableSource(f"The file is not text but {kind}{though}{remedy}.")
     return _as(file, file.suffix if known else _text_kind(file.head))
 
 

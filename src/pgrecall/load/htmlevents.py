@@ -23,6 +23,8 @@ _MENU = re.compile(
     r"(?:nav|navbar|menu|breadcrumbs?|sidebar|toc|footer|cookie|share|social)(?:$|[\s_-])",
     re.I,
 )
+#: What DocBook calls its navigation, which is more titles than links.
+_DOCBOOK = frozenset(("navheader", "navfooter"))
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight|brush|sourceCode)[-: ]([\w+#-]+)")
 _PERMALINKS = ("¶", "#", "§", "🔗")
 
@@ -170,7 +172,7 @@ class Events:
         role = attributes.get("role", "")
         if role == "main":
             return self._enter_main("", attributes)
-        if role in _BOILERPLATE_ROLES:
+        if role in _BOILERPLATE_ROLES or attributes.get("class") in _DOCBOOK:
             return self._enter_boilerplate("", attributes)
         hint = f"{attributes.get('class', '')} {attributes.get('id', '')}"
         if self._menu is None and _MENU.search(hint):

@@ -29,9 +29,10 @@ _XML_SHARE = 4
 def load(file: OpenFile) -> Iterator[Document]:
     """One document; slides are its pages. Raises UnreadableSource, MissingExtra."""
     if file.head.startswith(_OLD_OR_ENCRYPTED):
+        if "EncryptedPackage".encode("utf-16-le") in file.read():
+            raise UnreadableSource("The document is protected by a password; remove it.")
         raise UnreadableSource(
-            "The document is encrypted, or of an old Office format; save it as "
-            f"{file.suffix or 'docx, pptx or xlsx'} without a password."
+            f"The document is of an old Office format; save it as {file.suffix} of today."
         )
     suffix = kind(file)
     if suffix is None:
@@ -47,7 +48,7 @@ def _read(file: OpenFile, suffix: str) -> Document:
         return officetext.READERS[suffix](file)
     except ModuleNotFoundError as exc:
         raise MissingExtra(f"Reading {suffix} files", "office") from exc
-    except (UnreadableSource, OSError):
+    except (UnreadableSource, OSError, MemoryError):
         raise
     except Exception as exc:  # the three libraries meet broken files with errors of many kinds
         detail = one_line(str(exc), 120) or type(exc).__name__

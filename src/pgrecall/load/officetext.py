@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -12,6 +13,8 @@ import openpyxl
 import pptx
 from docx.table import Table as WordTable
 from docx.text.paragraph import Paragraph
+from lxml import etree
+from pptx.enum.shapes import MSO_SHAPE_TYPE
 
 from pgrecall.errors import UnreadableSource
 from pgrecall.load.htmlpage import Block, join
@@ -22,6 +25,9 @@ from pgrecall.types import Document
 
 _HEADING = re.compile(r"^heading (\d)$", re.I)
 _ITEM = "- "
+_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+#: Groups in groups of shapes.
+_MAX_GROUPS = 16
 #: Rows of a sheet that are read; beyond, a table belongs into CSV, where a row is a document.
 MAX_ROWS = 50_000
 #: Empty columns far to the right are common; wider sheets are cut.
@@ -36,6 +42,7 @@ def read_word(file: OpenFile) -> Document:
         if text:
             in_list = bool(blocks) and blocks[-1].text.startswith(_ITEM) and text.startswith(_ITEM)
             blocks.append(Block(text=text, tight=in_list))
+    blocks += [Block(text=note) for note in _notes(document)]
     return _document(file, _require(join(blocks)), document.core_properties)
 
 
@@ -52,9 +59,9 @@ def read_sheets(file: OpenFile) -> Document:
     workbook = openpyxl.load_workbook(file.stream, read_only=True, data_only=True)
     blocks: list[str] = []
     for sheet in workbook.worksheets:
-        rows = list(
-            islice(_filled(sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS)), MAX_ROWS + 1)
-        )
+        sheet.reset_dimensions()  # what a sheet claims about its size may be anything
+        # Without max_col: else openpyxl fills up a million rows that are not there.
+        rows = list(islice(_filled(sheet.iter_rows(values_only=True)), MAX_ROWS + 1))
         if len(rows) > MAX_ROWS:
             file.notes.append(f"read the first {MAX_ROWS:,} rows of sheet {sheet.title!r}")
         if rows:
@@ -91,7 +98,7 @@ def _require(text: str) -> str:
 
 def _word_block(item: Paragraph | WordTable) -> str:
     if isinstance(item, WordTable):
-        return _grid([cell.text for cell in row.cells] for row in item.rows)
+        return _grid(_word_rows(item))
     text = item.text.strip()
     style = (item.style.name or "") if item.style is not None else ""
     if heading := _HEADING.match(style):
@@ -102,27 +109,79 @@ def _word_block(item: Paragraph | WordTable) -> str:
     return _ITEM + text if text and (numbered or style.startswith("List")) else text
 
 
+def _word_rows(item: WordTable) -> Iterator[list[str]]:
+    """The rows; the text of merged cells stands in the first of them."""
+    above: set[Any] = set()
+    for row in item.rows:
+        cells = [cell._tc for cell in row.cells]
+        texts = [cell.text for cell in row.cells]
+        first = [
+            text if tc not in above and tc not in cells[:index] else ""
+            for index, (tc, text) in enumerate(zip(cells, texts, strict=True))
+        ]
+        above = set(cells)
+        yield first
+
+
+def _notes(document: Any) -> Iterator[str]:
+    """Footnotes and endnotes, which python-docx leaves alone."""
+    for relation in document.part.rels.values():
+        if relation.is_external or not relation.reltype.endswith(("/footnotes", "/endnotes")):
+            continue
+        parser = etree.XMLParser(resolve_entities=False, no_network=True)
+        root = etree.fromstring(relation.target_part.blob, parser)
+        for note in root.iter(_WORD + "footnote", _WORD + "endnote"):
+            text = "".join(str(run.text or "") for run in note.iter(_WORD + "t")).strip()
+            if text:
+                yield f"[{note.get(_WORD + 'id')}] {text}"
+
+
+def _shapes(shapes: Any, depth: int = 0) -> Iterator[Any]:
+    """The shapes, those in groups too."""
+    for shape in shapes:
+        if shape.shape_type == MSO_SHAPE_TYPE.GROUP and depth < _MAX_GROUPS:
+            yield from _shapes(shape.shapes, depth + 1)
+        else:
+            yield shape
+
+
 def _slide_blocks(slide: Any) -> Iterator[str]:
     title = slide.shapes.title
-    for shape in slide.shapes:
+    for shape in _shapes(slide.shapes):
         if shape.has_text_frame and shape.text_frame.text.strip():
             text = shape.text_frame.text.replace("\v", "\n").strip()
             is_title = title is not None and shape.shape_id == title.shape_id
             yield f"## {' '.join(text.split())}" if is_title else text
         elif shape.has_table:
-            yield _grid([cell.text for cell in row.cells] for row in shape.table.rows)
+            rows = shape.table.rows
+            yield _grid([_slide_cell(cell) for cell in row.cells] for row in rows)
     notes = slide.notes_slide.notes_text_frame if slide.has_notes_slide else None
     if notes is not None and notes.text.strip():
         yield notes.text.strip()
 
 
+def _slide_cell(cell: Any) -> str:
+    return "" if cell.is_spanned else str(cell.text)
+
+
 def _filled(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[str]]:
     for row in rows:
-        texts = ["" if value is None else str(value).strip() for value in row]
+        texts = [_cell(value) for value in row[:MAX_COLUMNS]]
         while texts and not texts[-1]:
             texts.pop()
         if texts:
             yield texts
+
+
+def _cell(value: Any) -> str:
+    """A value as text: dates without a time that is none, numbers as they were typed."""
+    if value is None:
+        return ""
+    if isinstance(value, dt.datetime):
+        return str(value.date() if value.time() == dt.time() else value)
+    if isinstance(value, float) and abs(value) < 1e15:
+        return f"{value:.15g}"  # the digits that a sheet keeps
+    return str(value).strip()
 
 
 def _grid(rows: Iterable[list[str]]) -> str:

@@ -9,6 +9,9 @@ from typing import Any
 
 from pgrecall.errors import InvalidArgument
 
+#: Python and the libraries that read the formats take some of it.
+LEAST_MEMORY = 256 * 2**20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
@@ -36,6 +39,15 @@ class LoadOptions:
     language: str | None = None
     #: Longest file that is read, in bytes; for files of rows, which are streamed, the longest row.
     max_bytes: int = 256 * 2**20
+    #: Recognise the text of scanned PDFs, in these languages of tesseract, such as "eng" or "eng+deu".
+    ocr: str | None = None
+    #: Processor time in seconds that reading one PDF, Office document, page, e-mail, book or archive
+    #: may take. These are read in processes of their own.
+    parse_seconds: float = 120
+    #: Memory in bytes that such a process may use (on Linux).
+    parse_memory: int = 2 * 2**30
+    #: How many such processes work at the same time; 0: as many as there are processors.
+    parsers: int = 0
     #: Follow symbolic links found inside folders; a link that was named is always followed.
     follow_symlinks: bool = True
     #: Take hidden files and folders too (their names begin with a dot); .git is never taken.
@@ -60,6 +72,14 @@ class LoadOptions:
     def __post_init__(self) -> None:
         if self.max_bytes < 1:
             raise InvalidArgument(f"max_bytes must be at least 1, not {self.max_bytes}.")
+        if not self.parse_seconds > 0:
+            raise InvalidArgument(f"parse_seconds must be positive, not {self.parse_seconds}.")
+        if self.parse_memory < LEAST_MEMORY:
+            raise InvalidArgument(
+                f"parse_memory must be at least {LEAST_MEMORY:,} bytes, not {self.parse_memory:,}."
+            )
+        if self.parsers < 0:
+            raise InvalidArgument(f"parsers must not be negative, but is {self.parsers}.")
         if self.encoding is not None:
             _check_encoding(self.encoding)
 

@@ -15,13 +15,13 @@ MAGIC = (
     (b"\x89PNG\r\n", "an image"),
     (b"\xff\xd8\xff", "an image"),
     (b"GIF8", "an image"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\0", "an xz archive"),
-    (b"7z\xbc\xaf", "a 7-zip archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"Rar!", "a rar archive"),
+    (b"\x1f\x8b", "a gzip archive; unpack it, and load what is in it"),
+    (b"BZh", "a bzip2 archive; unpack it, and load what is in it"),
+    (b"\xfd7zXZ\0", "an xz archive; unpack it, and load what is in it"),
+    (b"7z\xbc\xaf", "a 7-zip archive; unpack it, and load what is in it"),
+    (b"\x28\xb5\x2f\xfd", "a zstandard archive; unpack it, and load what is in it"),
+    (b"PK\x03\x04", "a zip archive; unpack it, and load what is in it"),
+    (b"Rar!", "a rar archive; unpack it, and load what is in it"),
     (b"SQLite format 3\0", "an SQLite database"),
     (b"\xd0\xcf\x11\xe0", "a document of an old Office format; save it as docx, pptx or xlsx"),
     (b"OggS", "a recording"),
@@ -53,6 +53,8 @@ def binary_kind(head: bytes) -> str | None:
     for magic, kind in MAGIC:
         if head.startswith(magic):
             return kind
+    if head.startswith(b"ustar", 257):
+        return "a tar archive; unpack it, and load what is in it"
     if _bom(head) or _utf16_without_bom(head):
         return None
     control = len(head.translate(None, _TEXT_BYTES))

@@ -7,8 +7,8 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO, cast
 
 from pgrecall.errors import UnreadableSource
 from pgrecall.load.languages import configuration
@@ -29,6 +29,16 @@ class Source:
     path: str | None
     #: True if the caller named it, False if it was found in a folder.
     named: bool = True
+    #: The content, where it is at hand: an attachment, a file of an archive.
+    data: bytes | None = field(default=None, repr=False)
+
+    #: Name of the file, where the uri does not end with it.
+    name: str = ""
+
+    def with_data(self, stream: BinaryIO) -> Source:
+        """The same source with its content, which can be read only once, in memory."""
+        stream.seek(0)
+        return replace(self, data=stream.read())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +54,8 @@ class OpenFile:
     head: bytes = b""
     mime_type: str = "text/plain"
     notes: list[str] = field(default_factory=list)
+    #: (name, content) of files that were found inside, and are to be read too.
+    attached: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
     def suffix(self) -> str:
@@ -118,9 +130,12 @@ def open_source(source: Source, options: LoadOptions) -> OpenFile:
 
     Raises OSError, and UnreadableSource if the path is no regular file; never waits for a pipe.
     """
-    stream, size = _open_stdin(options) if source.path is None else _open_path(source.path)
+    if source.data is not None:
+        stream, size = cast(BinaryIO, io.BytesIO(source.data)), len(source.data)
+    else:
+        stream, size = _open_stdin(options) if source.path is None else _open_path(source.path)
     head = stream.read(HEAD_BYTES)
-    name = source.uri.rpartition("/")[2]
+    name = source.name or source.uri.rpartition("/")[2]
     return OpenFile(uri=source.uri, name=name, stream=stream, size=size, options=options, head=head)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pgrecall import telemetry
 from pgrecall.errors import RerankingError
 from pgrecall.flow import Flow
 from pgrecall.rerank.base import Reranker, can_await
@@ -55,6 +56,21 @@ def opened(name: str) -> Flow[Reranker]:
     return reranker
 
 
+def _observed(reranker: Reranker, texts: int) -> telemetry.Span:
+    vendor, _, model = reranker.name.partition(":")
+    labels = {
+        "gen_ai.operation.name": "rerank",
+        "gen_ai.provider.name": vendor,
+        "gen_ai.request.model": model or vendor,
+    }
+    return telemetry.span(
+        f"rerank {model or vendor}",
+        labels,
+        details={"pgrecall.texts": texts},
+        duration="gen_ai.client.operation.duration",
+    )
+
+
 def rerank(reranker: Reranker, questions: Sequence[str], texts: Sequence[str]) -> Flow[FloatArray]:
     """The score of each text for the question that it answers best: shape (len(texts),).
 
@@ -63,7 +79,8 @@ def rerank(reranker: Reranker, questions: Sequence[str], texts: Sequence[str]) -
     """
     best = np.full(len(texts), -np.inf, dtype=np.float32)
     for question in questions:
-        answer = yield Rerank(reranker, question, texts)
+        with _observed(reranker, len(texts)):
+            answer = yield Rerank(reranker, question, texts)
         scores: FloatArray = np.asarray(answer, dtype=np.float32)
         if scores.shape != best.shape or not np.isfinite(scores).all():
             raise RerankingError(

@@ -63,11 +63,11 @@ class NewGeneration:
     metric: str = "cosine"
 
 
-_COLUMNS = """
+COLUMNS = """
     g.generation_id, c.collection_id, c.name, g.embedder, g.dimensions, g.metric, g.chunking, c.defaults
 """
 _ACTIVE = f"""
-    SELECT {_COLUMNS} FROM pgrecall.collections AS c
+    SELECT {COLUMNS} FROM pgrecall.collections AS c
       JOIN pgrecall.generations AS g ON g.generation_id = c.active_generation_id
 """  # noqa: S608 (constants only)
 
@@ -79,7 +79,7 @@ def active(name: str) -> Flow[Generation]:
         raise errors.CollectionNotFound(
             f'There is no collection named "{name}"; `pgrecall collections` lists them.'
         )
-    return _generation(rows[0])
+    return from_row(rows[0])
 
 
 def names() -> Flow[list[str]]:
@@ -92,13 +92,18 @@ def create(name: str, new: NewGeneration, *, defaults: Mapping[str, Any]) -> Flo
     """A collection with its first generation; raises CollectionExists."""
     if not name or len(name) > 200 or "\x00" in name:
         raise errors.InvalidArgument("A collection's name has 1 to 200 characters.")
+    check_dimensions(new)
+    yield from _check_language(str(defaults.get("language", "english")))
+    return (yield from transaction(_create(name, new, defaults)))
+
+
+def check_dimensions(new: NewGeneration) -> None:
+    """Raises InvalidArgument for more than an index takes."""
     if not 1 <= new.dimensions <= MAXIMUM_DIMENSIONS:
         raise errors.InvalidArgument(
             f"{new.embedder} makes {new.dimensions} dimensions, and the index takes at most "
             f"{MAXIMUM_DIMENSIONS}: ask the model for fewer (NAME@DIMENSIONS)."
         )
-    yield from _check_language(str(defaults.get("language", "english")))
-    return (yield from transaction(_create(name, new, defaults)))
 
 
 def _check_language(language: str) -> Flow[None]:
@@ -128,8 +133,8 @@ def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[
     rows = yield from fetch(
         """
         INSERT INTO pgrecall.generations
-               (collection_id, embedder, dimensions, metric, chunking, state, languages)
-        VALUES (%s, %s, %s, %s, %s, 'active', %s) RETURNING generation_id
+               (collection_id, embedder, dimensions, metric, chunking, state, languages, activated_at)
+        VALUES (%s, %s, %s, %s, %s, 'active', %s, now()) RETURNING generation_id
         """,
         [
             rows[0][0],
@@ -145,11 +150,11 @@ def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[
         [rows[0][0], name],
     )
     generation = yield from active(name)
-    yield from _create_partition(generation)
+    yield from create_partition(generation)
     return generation
 
 
-def _create_partition(generation: Generation) -> Flow[None]:
+def create_partition(generation: Generation) -> Flow[None]:
     """Made beside the parent and then attached: searches that run meanwhile are not held up."""
     number = sql.Literal(generation.generation_id)
     inline = generation.dimensions <= INLINE_DIMENSIONS
@@ -174,6 +179,33 @@ def _create_partition(generation: Generation) -> Flow[None]:
             )
         )
     yield from fetch("SELECT pgrecall.create_nearest(%s)", [generation.generation_id])
+
+
+def drop_partition(number: int) -> Flow[None]:
+    """The chunks of a generation, with the functions that search them."""
+    yield from fetch(
+        sql.SQL("DROP TABLE {}").format(sql.Identifier("pgrecall", f"chunks_g{number}"))
+    )
+    for function in ("nearest", "search_vector"):
+        yield from fetch(
+            sql.SQL("DROP FUNCTION IF EXISTS {}").format(
+                sql.Identifier("pgrecall", f"{function}_g{number}")
+            )
+        )
+
+
+def imagined(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Generation:
+    """The first generation of a collection that does not exist: it has no number, and no table."""
+    return Generation(
+        generation_id=0,
+        collection_id=0,
+        collection=name,
+        embedder=new.embedder,
+        dimensions=new.dimensions,
+        metric=new.metric,
+        chunking=new.chunking,
+        defaults=defaults,
+    )
 
 
 def configure(generation: Generation, changes: Mapping[str, Any]) -> Flow[Generation]:
@@ -205,19 +237,12 @@ def _drop(name: str) -> Flow[None]:
         "SELECT generation_id FROM pgrecall.generations WHERE collection_id = %s", [rows[0][0]]
     )
     for (number,) in generations:
-        yield from fetch(
-            sql.SQL("DROP TABLE {}").format(sql.Identifier("pgrecall", f"chunks_g{number}"))
-        )
-        for function in ("nearest", "search_vector"):
-            yield from fetch(
-                sql.SQL("DROP FUNCTION IF EXISTS {}").format(
-                    sql.Identifier("pgrecall", f"{function}_g{number}")
-                )
-            )
+        yield from drop_partition(number)
     yield from fetch("DELETE FROM pgrecall.collections WHERE name = %s", [name])
 
 
-def _generation(row: tuple[Any, ...]) -> Generation:
+def from_row(row: tuple[Any, ...]) -> Generation:
+    """The generation whose ``COLUMNS`` these are."""
     return Generation(
         generation_id=row[0],
         collection_id=row[1],

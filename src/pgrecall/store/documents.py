@@ -12,8 +12,9 @@ from uuid import UUID, uuid5
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pgrecall.errors import CollectionNotFound
+from pgrecall.errors import GenerationChanged
 from pgrecall.flow import Flow
+from pgrecall.store import lanes
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import Row, copy_rows, fetch, fetch_binary, transaction
 from pgrecall.types import Chunk, Document, Failure, Markup
@@ -39,6 +40,8 @@ class Prepared:
 
     document: Document
     document_id: UUID
+    #: The one that chunks and vectors are for.
+    generation: Generation
     content_hash: bytes
     markup: Markup
     chunks: list[Chunk] = field(default_factory=list)
@@ -50,11 +53,18 @@ class Prepared:
     known: bool = False
     #: The document that it was before its source was renamed; None if it was not.
     former: Former | None = None
+    #: The same document as generations that are being built hold it.
+    others: list[Prepared] = field(default_factory=list)
 
     @property
     def key(self) -> Key:
         """The document's identity."""
         return self.document.tenant_id, self.document_id
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What the queue knows it by."""
+        return self.document.tenant_id, self.document.uri
 
     @property
     def embedded_title(self) -> str | None:
@@ -87,6 +97,8 @@ class Entry:
     content_hash: bytes | None
     #: Why the last attempt failed; None if it did not.
     error: str | None
+    #: The generations that hold this version.
+    generations: Sequence[int]
     #: Where it was found.
     source: str | None
 
@@ -95,12 +107,13 @@ def ledger(keys: Sequence[Key]) -> Flow[dict[Key, Entry]]:
     """The entries of the documents that are known."""
     rows = yield from fetch(
         """
-        SELECT tenant_id, document_id, content_hash, error, source FROM pgrecall.documents
+        SELECT tenant_id, document_id, content_hash, error, generations, source
+          FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
         """,
         [list({tenant for tenant, _ in keys}), [identity for _, identity in keys]],
     )
-    return {(row[0], row[1]): Entry(row[2], row[3], row[4]) for row in rows}
+    return {(row[0], row[1]): Entry(*row[2:]) for row in rows}
 
 
 def forget_failure(key: Key) -> Flow[None]:
@@ -121,6 +134,8 @@ def found_at(key: Key, source: str | None) -> Flow[None]:
 
 def stored_vectors(generation: Generation, hashes: Iterable[bytes]) -> Flow[dict[bytes, bytes]]:
     """Vectors that the generation holds for equal texts, in wire format, by chunk hash."""
+    if not generation.generation_id:
+        return {}
     # From the partition itself: before its first ANALYZE, a condition on the generation would look so
     # selective to the planner that it would scan the whole partition for it.
     rows = yield from fetch_binary(
@@ -138,6 +153,9 @@ def stored_vectors(generation: Generation, hashes: Iterable[bytes]) -> Flow[dict
 def write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     """Swap whole documents for their new versions, in one short transaction.
 
+    Generations that are being built get theirs of ``Prepared.others`` in the same one. Raises
+    GenerationChanged if ``generation`` is not the active one any more.
+
     Several small documents share a transaction, for speed; each is still there in its old version or
     in its new one. Rows are locked in the order of their keys, so that two writers never deadlock.
     """
@@ -149,14 +167,12 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     # A crash may lose the last moments of an ingestion, never half a document, and the next run
     # finds what is missing; ``indexes.settle`` ends with a commit that waits for the disk.
     yield from fetch("SET LOCAL synchronous_commit = off")
-    # Before any other lock, so that dropping the collection waits for the writers, or they for it.
-    here = yield from fetch(
-        "SELECT true FROM pgrecall.collections WHERE collection_id = %s FOR KEY SHARE",
-        [generation.collection_id],
-    )
-    if not here:
-        raise CollectionNotFound("The collection was dropped meanwhile.")
-    yield from _know_languages(generation, {p.document.language for p in batch})
+    open_ = yield from lanes.lanes(generation)
+    if any(p.generation.generation_id != generation.generation_id for p in batch):
+        raise GenerationChanged
+    for item in batch:
+        item.others = [o for o in item.others if o.generation.generation_id in open_.building]
+    yield from know_languages([generation.generation_id, *open_.building], batch)
     versions = yield from fetch(UPSERT, _columns(generation, batch))
     # What is new has no chunks to make room.
     replaced = [(tenant, identity) for tenant, identity, version in versions if version > 1]
@@ -164,48 +180,51 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
         yield from fetch(
             """
             DELETE FROM pgrecall.chunks
-             WHERE generation_id = %s AND tenant_id = ANY(%s) AND document_id = ANY(%s)
+             WHERE generation_id = ANY(%s) AND tenant_id = ANY(%s) AND document_id = ANY(%s)
             """,
             [
-                generation.generation_id,
+                list(open_.every),
                 list({tenant for tenant, _ in replaced}),
                 [identity for _, identity in replaced],
             ],
         )
-    yield from copy_rows(COPY, COPY_TYPES, _rows(generation, batch))
+    copies = [item for prepared in batch for item in (prepared, *prepared.others)]
+    yield from copy_rows(COPY, COPY_TYPES, chunk_rows(copies))
 
 
-def _know_languages(generation: Generation, languages: set[str | None]) -> Flow[None]:
+def know_languages(generations: Sequence[int], batch: Sequence[Prepared]) -> Flow[None]:
     """Questions are read in every language that a document of the generation is in."""
-    others = sorted(filter(None, languages - {None, generation.language}))
+    others = {p.document.language for p in batch} - {None, batch[0].generation.language}
     if others:
+        languages = sorted(filter(None, others))
         yield from fetch(
             """
             UPDATE pgrecall.generations
                SET languages = ARRAY(SELECT DISTINCT unnest(languages || %s::text[]))
-             WHERE generation_id = %s AND NOT languages @> %s::text[]
+             WHERE generation_id = ANY(%s) AND NOT languages @> %s::text[]
             """,
-            [others, generation.generation_id, others],
+            [languages, list(generations), languages],
         )
 
 
 UPSERT = """
     INSERT INTO pgrecall.documents AS d
            (tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
-            content_hash, text, pages, metadata, notes, version, status)
+            content_hash, text, pages, metadata, notes, generations, version, status)
     SELECT tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
            content_hash, text, pages::integer[], metadata,
-           ARRAY(SELECT jsonb_array_elements_text(notes)), 1, 'ready'
+           ARRAY(SELECT jsonb_array_elements_text(notes)), generations::integer[], 1, 'ready'
       FROM unnest(%b::text[], %b::uuid[], %b::integer[], %b::text[], %b::text[], %b::text[], %b::text[],
                   %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::jsonb[],
-                  %b::jsonb[])
+                  %b::jsonb[], %b::text[])
            AS n (tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
-                 content_hash, text, pages, metadata, notes)
+                 content_hash, text, pages, metadata, notes, generations)
     ON CONFLICT (tenant_id, document_id) DO UPDATE
        SET uri = excluded.uri, source = excluded.source, title = excluded.title, mime_type = excluded.mime_type,
            markup = excluded.markup, language = excluded.language,
            content_hash = excluded.content_hash, text = excluded.text, pages = excluded.pages,
-           metadata = excluded.metadata, notes = excluded.notes, version = d.version + 1,
+           metadata = excluded.metadata, notes = excluded.notes,
+           generations = excluded.generations, version = d.version + 1,
            status = 'ready', error = NULL, updated_at = excluded.updated_at
     RETURNING tenant_id, document_id, version
 """
@@ -244,10 +263,16 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
         ["{" + ",".join(map(str, d.pages)) + "}" for d in documents],
         [Jsonb(dict(d.metadata)) for d in documents],
         [Jsonb(list(d.notes)) for d in documents],
+        [_array([p.generation, *(other.generation for other in p.others)]) for p in batch],
     ]
 
 
-def _rows(generation: Generation, batch: Sequence[Prepared]) -> Iterator[tuple[object, ...]]:
+def _array(generations: Sequence[Generation]) -> str:
+    return "{" + ",".join(str(g.generation_id) for g in generations) + "}"
+
+
+def chunk_rows(batch: Iterable[Prepared]) -> Iterator[tuple[object, ...]]:
+    """The rows of the documents' chunks, for ``COPY``."""
     for prepared in batch:
         document = prepared.document
         metadata = JSONB_VERSION + json.dumps(dict(document.metadata)).encode()
@@ -255,7 +280,7 @@ def _rows(generation: Generation, batch: Sequence[Prepared]) -> Iterator[tuple[o
             prepared.chunks, prepared.hashes, prepared.vectors, strict=True
         ):
             yield (
-                generation.generation_id,
+                prepared.generation.generation_id,
                 document.tenant_id,
                 prepared.document_id,
                 chunk.ordinal,
@@ -269,7 +294,7 @@ def _rows(generation: Generation, batch: Sequence[Prepared]) -> Iterator[tuple[o
                 chunk.header,
                 chunk.content,
                 key,
-                document.language or generation.language,
+                document.language or prepared.generation.language,
                 metadata,
                 vector,
             )
@@ -305,7 +330,18 @@ def record_failure(generation: Generation, failure: Failure, tenant_id: str = ""
 
 
 def delete(generation: Generation, uris: Sequence[str], tenant_id: str | None) -> Flow[int]:
-    """Remove documents by uri, with their chunks; the number of documents that were there."""
+    """Remove documents by uri, with their chunks and what waits of them; how many there were."""
+    return (yield from transaction(_delete(generation, uris, tenant_id)))
+
+
+def _delete(generation: Generation, uris: Sequence[str], tenant_id: str | None) -> Flow[int]:
+    yield from fetch(
+        """
+        DELETE FROM pgrecall.queue
+         WHERE collection_id = %s AND uri = ANY(%s) AND (%s::text IS NULL OR tenant_id = %s)
+        """,
+        [generation.collection_id, list(uris), tenant_id, tenant_id],
+    )
     rows: list[Row] = yield from fetch(
         """
         DELETE FROM pgrecall.documents

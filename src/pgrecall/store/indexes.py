@@ -131,7 +131,8 @@ def settle(generation: Generation, *, written: int) -> Flow[None]:
         "SELECT chunk_count FROM pgrecall.generations WHERE generation_id = %s",
         [generation.generation_id],
     )
-    if written >= WORTH_ANALYZING * max(rows[0][0], 1):
+    known = rows[0][0]
+    if not known or written >= WORTH_ANALYZING * known:
         yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
         yield from transaction(_count_words(generation))
     # The transactions of the run did not wait for the disk; this one does, and with it they all are.
@@ -153,8 +154,44 @@ def index_metadata(generation: Generation, key: str, type_: str) -> Flow[None]:
             f"A metadata index has a key and a type of {', '.join(METADATA_KINDS)}, "
             f"not {key!r} and {type_!r}."
         )
+    yield from _build_metadata(generation, key, kind)
+    yield from fetch(
+        """
+        UPDATE pgrecall.collections
+           SET defaults = jsonb_set(defaults, '{metadata_indexes}',
+               coalesce(defaults -> 'metadata_indexes', '{}') || jsonb_build_object(%s::text, %s::text))
+         WHERE collection_id = %s
+        """,
+        [key, kind, generation.collection_id],
+    )
+
+
+def index_all_metadata(generation: Generation) -> Flow[None]:
+    """The indexes on metadata that its collection has, where this generation lacks them."""
+    rows = yield from fetch(
+        """
+        SELECT key, kind FROM pgrecall.collections,
+               jsonb_each_text(coalesce(defaults -> 'metadata_indexes', '{}')) AS d (key, kind)
+         WHERE collection_id = %s
+        """,
+        [generation.collection_id],
+    )
+    for key, kind in rows:
+        there = yield from fetch(
+            "SELECT true FROM pg_index WHERE indisvalid AND indexrelid = to_regclass(%s)",
+            [f"pgrecall.{_metadata_name(generation, key, kind)}"],
+        )
+        if not there:
+            yield from _build_metadata(generation, key, kind)
+
+
+def _metadata_name(generation: Generation, key: str, kind: str) -> str:
     digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()[:12]
-    name = f"{generation.table}_metadata_{digest}"
+    return f"{generation.table}_metadata_{digest}"
+
+
+def _build_metadata(generation: Generation, key: str, kind: str) -> Flow[None]:
+    name = _metadata_name(generation, key, kind)
     rows = yield from fetch("SELECT pgrecall.metadata_expression(%s, 'metadata', %s)", [kind, key])
     # A build that was cut off left an index that nobody uses.
     yield from fetch(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("pgrecall", name)))
@@ -167,15 +204,6 @@ def index_metadata(generation: Generation, key: str, type_: str) -> Flow[None]:
         )
     )
     yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
-    yield from fetch(
-        """
-        UPDATE pgrecall.collections
-           SET defaults = jsonb_set(defaults, '{metadata_indexes}',
-               coalesce(defaults -> 'metadata_indexes', '{}') || jsonb_build_object(%s::text, %s::text))
-         WHERE collection_id = %s
-        """,
-        [key, kind, generation.collection_id],
-    )
 
 
 def _count_words(generation: Generation) -> Flow[None]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgrecall.flow import Flow
 
 #: The newest revision under migrations/versions; a test keeps the two equal.
-HEAD = "0001"
+HEAD = "0002"
 #: The oldest pgvector that has iterative index scans.
 MINIMUM_PGVECTOR = (0, 8)
 #: pgvector here, pgvector on the server's disk, and whether anybody ever migrated this database.

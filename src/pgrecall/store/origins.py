@@ -8,9 +8,10 @@ from datetime import datetime
 from uuid import UUID
 
 from pgrecall.flow import Flow
+from pgrecall.store import queue
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Former
-from pgrecall.store.session import fetch
+from pgrecall.store.session import fetch, transaction
 
 #: Documents that are looked at in one round trip.
 PAGE = 5_000
@@ -94,8 +95,17 @@ def formers(tenant_id: str, document_ids: Sequence[UUID]) -> Flow[dict[bytes, Fo
     return {bytes(digest): Former(document_id, title) for digest, document_id, title in rows}
 
 
-def remove(gone: Sequence[Held], *, before: datetime) -> Flow[list[UUID]]:
-    """Remove documents that nobody wrote since; those that were removed and had a version."""
+def remove(generation: Generation, gone: Sequence[Held], *, before: datetime) -> Flow[list[UUID]]:
+    """Remove documents that nobody wrote since, and what waits of them in the queue since before then.
+
+    Those that were removed and had a version.
+    """
+    return (yield from transaction(_remove(generation, gone, before)))
+
+
+def _remove(generation: Generation, gone: Sequence[Held], before: datetime) -> Flow[list[UUID]]:
+    names = [(held.tenant_id, held.uri) for held in gone]
+    yield from queue.supersede(generation, names, before=before)
     rows = yield from fetch(
         """
         DELETE FROM pgrecall.documents

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
+from pgrecall.store.generations import building
 from pgrecall.store.session import fetch
 
 
@@ -30,7 +31,12 @@ class Page:
 def known(
     generation: Generation, tenant_id: str, urls: Sequence[str], options: str
 ) -> Flow[dict[str, Page]]:
-    """Pages whose stored document was made of what the server said last, with the same options."""
+    """Pages whose stored document was made of what the server said last, with the same options.
+
+    None while another generation is being built, and none that the active one lacks: those are to be sent.
+    """
+    if (yield from building(generation.collection_id)):
+        return {}
     rows = yield from fetch(
         """
         SELECT url, content_hash, etag, last_modified FROM pgrecall.pages
@@ -44,8 +50,14 @@ def known(
         """
         SELECT uri, document_id, content_hash FROM pgrecall.documents
          WHERE collection_id = %s AND tenant_id = %s AND uri = ANY(%s) AND error IS NULL
+               AND generations @> ARRAY[%s::integer]
         """,
-        [generation.collection_id, tenant_id, [row[0] for row in rows]],
+        [
+            generation.collection_id,
+            tenant_id,
+            [row[0] for row in rows],
+            generation.generation_id,
+        ],
     )
     documents = {uri: (document_id, digest) for uri, document_id, digest in stored}
     return {

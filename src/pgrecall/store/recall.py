@@ -121,8 +121,14 @@ def measure(generation: Generation, embeddings: Sequence[FloatArray]) -> Flow[Re
     )
     steps, previous = before[0]
     measured = yield from fetch(
-        "SELECT pgrecall.measure_recall(%s, embeddings => %s::text[]::halfvec[])",
-        [generation.collection, [_literal(embedding) for embedding in embeddings]],
+        """
+        SELECT pgrecall.measure_recall(%s, embeddings => %s::text[]::halfvec[], generation => %s)
+        """,
+        [
+            generation.collection,
+            [_literal(embedding) for embedding in embeddings],
+            generation.generation_id,
+        ],
     )
     curve = measured[0][0]
     if curve is None:

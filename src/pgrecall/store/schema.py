@@ -98,6 +98,8 @@ generations = Table(
     Column("recall_curve", ARRAY(REAL)),
     Column("recall_chunks", BigInteger),
     _created(),
+    # When it became the one that is searched, last; null while it never was.
+    Column("activated_at", DateTime(timezone=True)),
     CheckConstraint("dimensions BETWEEN 1 AND 4000", name="dimensions"),
     CheckConstraint("storage IN ('halfvec')", name="storage"),
     CheckConstraint("metric IN ('cosine', 'ip', 'l2')", name="metric"),
@@ -163,6 +165,8 @@ documents = Table(
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
     Column("error", Text),
+    # Those that hold the chunks of this version; no other generation holds any of it.
+    Column("generations", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
     _created(),
     _created("updated_at"),
     PrimaryKeyConstraint("tenant_id", "document_id"),
@@ -266,8 +270,69 @@ pages = Table(
     PrimaryKeyConstraint("collection_id", "tenant_id", "url"),
 )
 
+#: The foreign key of ``queue`` to procrastinate's jobs, which only the migration knows.
+TO_JOBS = "fk_queue_procrastinate_jobs"
+
+# Documents that wait for a worker: one row a job of procrastinate's, whose tables stand beside these. The
+# row goes in the transaction that writes the document, so a job without one has nothing left to do.
+queue = Table(
+    "queue",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("tenant_id", Text, nullable=False),
+    Column("uri", Text(collation="C"), nullable=False),
+    Column("source", Text(collation="C")),
+    Column("title", Text),
+    Column("mime_type", Text, nullable=False),
+    # Null where it follows from the uri or the collection, as in types.Document.
+    Column("markup", Text),
+    Column("language", Text),
+    Column("text", Text, nullable=False),
+    Column("pages", ARRAY(Integer), nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("notes", ARRAY(Text), nullable=False),
+    # Why the last attempt failed.
+    Column("error", Text),
+    _created(),
+    Index(None, "collection_id", "uri"),
+)
+
+# What each ingestion did and cost. Names instead of keys: what was spent outlives the collection.
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("collection", Text, nullable=False),
+    Column("embedder", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'running'")),
+    _created("started_at"),
+    # Moved on while the run lives, and left at its end.
+    _created("seen_at"),
+    *(
+        Column(name, BigInteger, nullable=False, server_default=text("0"))
+        for name in (
+            *("new", "changed", "renamed", "unchanged", "removed", "failed", "left_out"),
+            *("chunks", "embedded", "tokens"),
+        )
+    ),
+    # US dollars; null where no price is known.
+    Column("cost", Float),
+    Column("error", Text),
+    CheckConstraint(
+        "state IN ('running', 'done', 'stopped', 'failed', 'interrupted')", name="state"
+    ),
+    Index(None, "collection", "run_id"),
+)
+
 __all__ = [
     "SCHEMA",
+    "TO_JOBS",
     "changes",
     "chunks",
     "collections",
@@ -277,5 +342,7 @@ __all__ = [
     "metadata",
     "pages",
     "queries",
+    "queue",
+    "runs",
     "sources",
 ]

@@ -6,6 +6,7 @@ autocommit mode: a statement of its own costs one round trip, and a transaction 
 
 from __future__ import annotations
 
+import re
 import select
 import sys
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
@@ -270,10 +271,10 @@ def translated(exc: psycopg.Error) -> errors.PgrecallError:
     state = exc.sqlstate or ""
     if state in RAISED:
         return RAISED[state](message[:1].upper() + message[1:])
-    if isinstance(exc, psycopg.errors.UndefinedFunction) and "search_vector_g" in message:
-        return errors.GenerationChanged()
-    if isinstance(exc, psycopg.errors.UndefinedTable) and "chunks_g" in message:
-        return errors.CollectionNotFound("The collection was dropped meanwhile.")
+    undefined = psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction
+    if isinstance(exc, undefined) and re.search(r"\b(chunks|nearest|search_vector)_g\d", message):
+        # With its collection or without: whoever looks for the active one will find out.
+        return errors.GenerationChanged("The generation was dropped meanwhile.")
     if isinstance(exc, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
         return errors.SchemaMissing()
     if isinstance(exc, psycopg.DataError) and not state:

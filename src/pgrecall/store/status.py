@@ -1,14 +1,30 @@
-"""What a collection holds, in figures."""
+"""What a collection holds and what is going on in it, in figures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from pgrecall.flow import Flow
+from pgrecall.store import runs
 from pgrecall.store.collections import Generation
+from pgrecall.store.runs import Throughput
 from pgrecall.store.session import fetch
+from pgrecall.types import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexBuild:
+    """A search index that is being built."""
+
+    #: "embedding" (HNSW), "tsv" or "metadata".
+    index: str
+    #: In Postgres's words: "building index: loading tuples".
+    phase: str
+    #: How much of the phase is done, 0 to 1; None where Postgres does not say.
+    done: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +38,25 @@ class CollectionStatus:
     documents: int
     #: Sources whose last attempt failed; an older version of them may be searchable.
     failed: int
+    #: Documents that wait for a worker; None without a queue.
+    queued: int | None
     chunks: int
     tokens: int
     #: Chunks on disk, with their indexes.
     bytes: int
+    #: Each of the indexes alone: "embedding", "tsv", "metadata", "pkey" ...
+    index_bytes: Mapping[str, int]
     #: Whether the HNSW index is there; it is built at the end of the first ingestion.
     indexed: bool
+    #: Number -> "active", "building" or "retired". The figures are those of the active one.
+    generations: Mapping[int, str]
+    building: IndexBuild | None
+    #: Of the last runs that wrote anything; None if there was none.
+    throughput: Throughput | None
+    #: In all runs: tokens embedded, and US dollars as far as list prices are known.
+    spent_tokens: int
+    spent: float
+    last_run: Run | None
 
 
 def status(generation: Generation) -> Flow[CollectionStatus]:
@@ -53,16 +82,74 @@ def status(generation: Generation) -> Flow[CollectionStatus]:
             partition=generation.partition,
         )
     )
+    states = yield from fetch(
+        """
+        SELECT generation_id, state FROM pgrecall.generations
+         WHERE collection_id = %s ORDER BY generation_id
+        """,
+        [generation.collection_id],
+    )
     ready, failed = documents[0]
     count, tokens, size, indexed = chunks[0]
+    spent_tokens, spent = yield from runs.spent(generation.collection)
+    last = yield from runs.recent(generation.collection, 1)
     return CollectionStatus(
         name=generation.collection,
         embedder=generation.embedder,
         dimensions=generation.dimensions,
         documents=ready,
         failed=failed,
+        queued=(yield from _queued(generation)),
         chunks=count,
         tokens=tokens,
         bytes=size,
+        index_bytes=(yield from _index_bytes(generation)),
         indexed=indexed,
+        generations=dict(states),
+        building=(yield from building(generation)),
+        throughput=(yield from runs.throughput(generation.embedder, generation.collection)),
+        spent_tokens=spent_tokens,
+        spent=spent,
+        last_run=last[0] if last else None,
     )
+
+
+def building(generation: Generation) -> Flow[IndexBuild | None]:
+    """The index of the collection that is being built just now."""
+    # An index that is not committed has no name for others but in the statement that builds it.
+    rows = yield from fetch(
+        """
+        SELECT coalesce(substring(a.query FROM 'chunks_g\\d+_(\\w+)'), 'index'), p.phase,
+               p.blocks_done::double precision / nullif(p.blocks_total, 0)
+          FROM pg_stat_progress_create_index AS p LEFT JOIN pg_stat_activity AS a USING (pid)
+         WHERE p.relid = to_regclass(%s) LIMIT 1
+        """,
+        [f"pgrecall.{generation.table}"],
+    )
+    return IndexBuild(index=rows[0][0], phase=rows[0][1], done=rows[0][2]) if rows else None
+
+
+def _index_bytes(generation: Generation) -> Flow[dict[str, int]]:
+    rows = yield from fetch(
+        """
+        SELECT substring(c.relname FROM 'chunks_g\\d+_(.*)'), pg_relation_size(c.oid)
+          FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+         WHERE i.indrelid = to_regclass(%s) ORDER BY 2 DESC
+        """,
+        [f"pgrecall.{generation.table}"],
+    )
+    return dict(rows)
+
+
+def _queued(generation: Generation) -> Flow[int | None]:
+    there = yield from fetch("SELECT to_regclass('pgrecall.queue') IS NOT NULL")
+    if not there[0][0]:
+        return None
+    rows = yield from fetch(
+        sql.SQL("SELECT count(*) FROM {} WHERE collection_id = %s").format(
+            sql.Identifier("pgrecall", "queue")
+        ),
+        [generation.collection_id],
+    )
+    count: int = rows[0][0]
+    return count

@@ -60,6 +60,15 @@ def open_file(path: Path, name: str) -> Tokenizer:
             f"{str(path)!r} is not a tokenizer that can be read: give the path of a Hugging Face "
             "tokenizer.json."
         ) from exc
+    return _prepared(name, backend)
+
+
+def adapted(name: str, backend: Backend) -> Tokenizer:
+    """The tokenizer that another package has read; that one is left as it is."""
+    return _prepared(name, type(backend).from_str(backend.to_str()))
+
+
+def _prepared(name: str, backend: Backend) -> Tokenizer:
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from pgrecall.errors import MissingExtra, UnreadableSource
 from pgrecall.flow import Flow
-from pgrecall.load.dispatch import load_open
 from pgrecall.load.options import LoadOptions
-from pgrecall.load.source import HEAD_BYTES, OpenFile, Source
+from pgrecall.load.reading import load
+from pgrecall.load.source import Source
 from pgrecall.load.web.client import AGENT, Answer, Get, Manners
 from pgrecall.types import Document, Failure
 
@@ -38,6 +37,11 @@ SUFFIXES = {
     "application/x-ndjson": ".jsonl",
     "application/jsonl": ".jsonl",
     "text/plain": ".txt",
+    "text/rtf": ".rtf",
+    "application/rtf": ".rtf",
+    "message/rfc822": ".eml",
+    "application/epub+zip": ".epub",
+    "application/vnd.oasis.opendocument.text": ".odt",
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
     "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
@@ -135,12 +139,4 @@ def documents(url: str, answer: Answer, options: LoadOptions) -> Iterator[Docume
     suffix = SUFFIXES.get(kind)
     if suffix and not (kind == "text/plain" and "." in name):
         name = f"{name.partition('.')[0] or urlsplit(url).hostname}{suffix}"
-    file = OpenFile(
-        uri=url,
-        name=name or "page",
-        stream=io.BytesIO(answer.body),
-        size=len(answer.body),
-        options=options,
-        head=answer.body[:HEAD_BYTES],
-    )
-    yield from load_open(file, Source(uri=url, path=None))
+    yield from load(Source(uri=url, path=None, data=answer.body, name=name or "page"), options)

@@ -78,13 +78,14 @@ $$;
 -- Measures, stores and returns the curve; NULL where there is no index, or so few chunks that searches
 -- are exact. Steps beyond the one that finds everything are not tried.
 CREATE FUNCTION pgrecall.measure_recall(
-    collection text, questions integer DEFAULT 40, embeddings halfvec[] DEFAULT NULL)
+    collection text, questions integer DEFAULT 40, embeddings halfvec[] DEFAULT NULL,
+    generation integer DEFAULT NULL)
 RETURNS real[]
 LANGUAGE plpgsql VOLATILE
 SET hnsw.iterative_scan = 'off'
 SET hnsw.ef_search = 100 AS $$
 DECLARE
-    g pgrecall.target := pgrecall.active_generation(collection);
+    g pgrecall.target := pgrecall.active_generation(collection, generation, anyhow => true);
     equal constant double precision := 1e-6;
     asked halfvec[];
     tenth double precision[];

@@ -67,8 +67,10 @@ CREATE TYPE pgrecall.request AS (
 );
 
 -- The generation that a collection is searched in. A caller that embedded its question for one
--- generation passes it, and is told if that is no longer the active one.
-CREATE FUNCTION pgrecall.active_generation(collection text, expected integer DEFAULT NULL)
+-- generation passes it, and is told if that is no longer the active one. One that was never active can be
+-- searched by naming it, to be compared; with "anyhow" any one can.
+CREATE FUNCTION pgrecall.active_generation(
+    collection text, expected integer DEFAULT NULL, anyhow boolean DEFAULT false)
 RETURNS pgrecall.target
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -81,12 +83,16 @@ BEGIN
                             'pgrecall.chunks_g' || g.generation_id || '_embedding')), false)
       INTO found
       FROM pgrecall.collections AS c
-      JOIN pgrecall.generations AS g ON g.generation_id = c.active_generation_id
-     WHERE c.name = collection;
-    IF found.generation_id IS NULL THEN
+      JOIN pgrecall.generations AS g
+        ON g.collection_id = c.collection_id
+       AND g.generation_id = coalesce(expected, c.active_generation_id)
+     WHERE c.name = collection
+       AND (g.generation_id = c.active_generation_id OR g.activated_at IS NULL OR anyhow);
+    IF found.generation_id IS NULL
+       AND NOT EXISTS (SELECT FROM pgrecall.collections AS c WHERE c.name = collection) THEN
         RAISE EXCEPTION USING ERRCODE = 'PR001',
             MESSAGE = format('there is no collection named %s', to_json(collection));
-    ELSIF found.generation_id <> expected THEN
+    ELSIF found.generation_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PR002',
             MESSAGE = 'the collection switched to another generation; embed the question again';
     END IF;

@@ -1,34 +1,50 @@
-"""The SDK's clients of one server: one for threads, and one for each event loop."""
+"""A vendor's clients of one server: one for threads, and one for each event loop."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import cached_property
-
-import openai
-
-from pgrecall.embed.openai_options import Endpoint
+from typing import Generic, Protocol, TypeVar
 
 
-class Clients:
+class Closable(Protocol):
+    """A client for threads."""
+
+    def close(self) -> None:
+        """Close its connections."""
+
+
+class AsyncClosable(Protocol):
+    """A client for an event loop."""
+
+    def close(self) -> Awaitable[None]:
+        """Close its connections."""
+
+
+Sync = TypeVar("Sync", bound=Closable)
+Async = TypeVar("Async", bound=AsyncClosable)
+
+
+class Clients(Generic[Sync, Async]):
     """Opened at first use (each costs 40 ms, for its certificates); opened again after a close."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._of_loops: dict[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = {}
+    def __init__(self, open_sync: Callable[[], Sync], open_async: Callable[[], Async]) -> None:
+        self._open_sync, self._open_async = open_sync, open_async
+        self._of_loops: dict[asyncio.AbstractEventLoop, Async] = {}
 
     @cached_property
-    def sync(self) -> openai.OpenAI:
+    def sync(self) -> Sync:
         """The client that all threads share."""
-        return openai.OpenAI(**self._endpoint.client_settings())
+        return self._open_sync()
 
-    def of_running_loop(self) -> openai.AsyncOpenAI:
+    def of_running_loop(self) -> Async:
         """The client of the running loop: connections cannot move from one loop to another."""
         for closed in [loop for loop in self._of_loops if loop.is_closed()]:
             del self._of_loops[closed]
         loop = asyncio.get_running_loop()
         if loop not in self._of_loops:
-            self._of_loops[loop] = openai.AsyncOpenAI(**self._endpoint.client_settings())
+            self._of_loops[loop] = self._open_async()
         return self._of_loops[loop]
 
     def close(self) -> None:
@@ -45,5 +61,5 @@ class Clients:
             await client.close()
 
     def __del__(self) -> None:
-        # The SDK's own clean-up may come after that of the socket, which would then complain.
+        # The vendor's own clean-up may come after that of the socket, which would then complain.
         self.close()

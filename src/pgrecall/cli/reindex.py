@@ -1,0 +1,330 @@
+"""``pgrecall reindex``: another model or other chunks, beside the generation that is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pgrecall.cli.options import AsJson, Url, open_database
+from pgrecall.cli.output import (
+    as_json,
+    complain,
+    err,
+    out,
+    print_json,
+    print_table,
+    remark,
+    size,
+)
+
+if TYPE_CHECKING:
+    from pgrecall.chunking import ChunkConfig
+    from pgrecall.collection import Collection
+    from pgrecall.compare import Comparison
+    from pgrecall.reindex import Progress, ReindexReport
+    from pgrecall.reindex_plan import ReindexPlan
+    from pgrecall.store.generations import GenerationStatus
+
+#: Failures that are listed by name; --json has them all.
+LISTED = 20
+#: Characters of a question that are shown.
+EXCERPT = 70
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(reindex)
+
+
+def reindex(
+    name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
+    embedder: Annotated[
+        str | None, typer.Option(show_default=False, help="Another model; else the same.")
+    ] = None,
+    chunk_tokens: Annotated[
+        int | None, typer.Option(show_default=False, help="Longest chunk; else the same.")
+    ] = None,
+    chunk_overlap: Annotated[
+        int | None, typer.Option(show_default=False, help="Overlap; else the same.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what it would do, and cost.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Ask the active generation and the new one.")
+    ] = False,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help='--compare: one question a line, or {"question": ..., "relevant": [uri]}. '
+            "Without it: pieces of the texts.",
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="--compare: hits of each question.")] = 10,
+    mode: Annotated[
+        str, typer.Option("--mode", "-m", help="--compare: hybrid, vector or text.")
+    ] = "hybrid",
+    activate: Annotated[
+        bool, typer.Option("--activate", help="Search the new generation from now on.")
+    ] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Search the generation before again.")
+    ] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Remove the retired generations, or --generation.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="List the generations.")] = False,
+    generation: Annotated[
+        int | None,
+        typer.Option(
+            show_default=False, help="--activate, --compare, --drop: this one, by its number."
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Activate or roll back at once, without what is missing."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json_: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Embed or chunk a collection anew, beside what is searched; then compare, activate, or go back.
+
+    Builds a generation from the stored texts, or goes on where it stopped. Searches keep to the old one
+    until --activate. Alone, --compare and --activate take the generation that was built.
+    """
+    changes = any(value is not None for value in (embedder, chunk_tokens, chunk_overlap))
+    if sum((plan, rollback, drop, status, compare or activate)) > 1:
+        raise typer.BadParameter(
+            "One of --plan, --rollback, --drop, --status, or --compare and --activate."
+        )
+    if changes and (rollback or drop or status):
+        raise typer.BadParameter("--rollback, --drop and --status take no embedder and no chunks.")
+    with open_database(url) as db:
+        docs = db.collection(name)
+        if status:
+            _print_generations(docs.generations(), as_json_=as_json_)
+        elif rollback:
+            docs.rollback(force=force)
+            _print_active(docs, as_json_=as_json_)
+        elif drop:
+            _drop(docs, generation, yes=yes, as_json_=as_json_)
+        elif plan:
+            chunking = _chunking(docs, chunk_tokens, chunk_overlap)
+            found = docs.plan_reindex(embedder=embedder, chunking=chunking)
+            _print_plan(found, as_json_=as_json_)
+        else:
+            if changes or not (compare or activate):
+                chunking = _chunking(docs, chunk_tokens, chunk_overlap)
+                _build(docs, embedder, chunking, shown=not quiet, as_json_=as_json_)
+            if compare:
+                _compare(docs, queries, generation, {"k": k, "mode": mode}, as_json_=as_json_)
+            if activate:
+                docs.activate(generation, force=force)
+                _print_active(docs, as_json_=as_json_)
+
+
+def _chunking(docs: Collection, tokens: int | None, overlap: int | None) -> ChunkConfig | None:
+    from pgrecall.chunking import ChunkConfig
+
+    given = {"max_tokens": tokens, "overlap_tokens": overlap}
+    named: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not named:
+        return None
+    (active,) = [item for item in docs.generations() if item.state == "active"]
+    return replace(ChunkConfig.from_dict(active.chunking), **named)
+
+
+def _build(
+    docs: Collection,
+    embedder: str | None,
+    chunking: ChunkConfig | None,
+    *,
+    shown: bool,
+    as_json_: bool,
+) -> None:
+    try:
+        with _progress(shown=shown and err().is_terminal) as progress:
+            report = docs.reindex(embedder=embedder, chunking=chunking, progress=progress)
+    except KeyboardInterrupt as stop:
+        stop.args = ("What was embedded is kept; the same command goes on where this one stopped.",)
+        raise
+    if as_json_:
+        print_json(as_json(report))
+    else:
+        _print_report(report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Progress | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not shown:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Bar(*columns, TimeRemainingColumn(), console=err(), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def update(report: ReindexReport) -> None:
+            rate = f"documents, {report.chunks} chunks, {report.tokens} tokens"
+            done = report.documents + len(report.failed)
+            bar.update(task, total=max(report.lacking, done), completed=done, rate=rate)
+
+        yield update
+
+
+def _print_report(report: ReindexReport) -> None:
+    out().print(
+        f"generation {report.generation_id} ({report.embedder}): {report.documents} documents added, "
+        f"{len(report.failed)} failed; {report.chunks} chunks ({report.embedded} embedded, "
+        f"{report.reused} reused), {report.tokens} tokens, {report.seconds:.1f} s",
+        markup=False,
+    )
+    for failure in report.failed[:LISTED]:
+        complain(f"{failure.uri}: {failure.reason}")
+    if len(report.failed) > LISTED:
+        remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
+
+
+def _print_plan(plan: ReindexPlan, *, as_json_: bool) -> None:
+    if as_json_:
+        print_json(as_json(plan))
+        return
+    about = "" if plan.sampled == plan.documents else "about "
+    cost = (
+        "price not known"
+        if plan.cost is None
+        else "free"
+        if plan.cost == 0
+        else f"${plan.cost:,.4f}"
+    )
+    out().print(
+        f"{plan.embedder} ({plan.dimensions} dimensions): {plan.documents} documents, "
+        f"{size(plan.bytes)} of text, {about}{plan.chunks} chunks ({plan.reused} with a vector "
+        f"already), {plan.tokens} tokens to embed, {cost}",
+        markup=False,
+    )
+
+
+def _compare(
+    docs: Collection,
+    queries: str | None,
+    generation: int | None,
+    options: Any,
+    *,
+    as_json_: bool,
+) -> None:
+    from pgrecall.compare import read_questions
+
+    questions = None if queries is None else read_questions(queries)
+    found = docs.compare(questions, generation=generation, **options)
+    if as_json_:
+        print_json(as_json(found))
+    else:
+        _print_comparison(found)
+
+
+def _print_comparison(found: Comparison) -> None:
+    sides = (found.active, found.candidate)
+    metrics = list(found.active.metrics)
+    print_table(
+        ["generation", "embedder", "chunk tokens", "p50 ms", "p95 ms", *metrics],
+        [
+            [
+                f"{side.generation_id} {state}",
+                side.embedder,
+                str(side.chunking["max_tokens"]),
+                f"{side.p50_ms:.1f}",
+                f"{side.p95_ms:.1f}",
+                *(f"{side.metrics[name]:.3f}" for name in metrics),
+            ]
+            for side, state in zip(sides, ("active", "candidate"), strict=True)
+        ],
+    )
+    out().print(
+        f"{found.questions} questions ({found.judged} with judgements): overlap@{found.k} "
+        f"{found.overlap:.3f}, of documents {found.documents_overlap:.3f}, same first document "
+        f"{found.same_first:.3f}",
+        markup=False,
+    )
+    for question, overlap in found.differing:
+        text = " ".join(question.split())
+        shown = text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
+        remark(f"overlap {overlap:.2f}: {shown}")
+
+
+def _drop(docs: Collection, generation: int | None, *, yes: bool, as_json_: bool) -> None:
+    chosen = [
+        item.generation_id
+        for item in docs.generations()
+        if (item.state == "retired" if generation is None else item.generation_id == generation)
+    ]
+    if generation is not None and not chosen:
+        chosen = [generation]
+    if chosen and not yes:
+        named = ", ".join(map(str, chosen))
+        typer.confirm(f"Remove generation {named} of {docs.name!r}?", abort=True, err=True)
+    dropped = [number for each in chosen for number in docs.drop_generation(each)]
+    if as_json_:
+        print_json({"dropped": dropped})
+    elif dropped:
+        out().print(f"dropped: generation {', '.join(map(str, dropped))}")
+    else:
+        remark("There is no retired generation.")
+
+
+def _print_active(docs: Collection, *, as_json_: bool) -> None:
+    (active,) = [item for item in docs.generations() if item.state == "active"]
+    if as_json_:
+        print_json(as_json(active))
+        return
+    out().print(
+        f"{docs.name} is searched in generation {active.generation_id} now ({active.embedder})",
+        markup=False,
+    )
+    if active.lacking:
+        remark(f"It lacks {active.lacking} documents: pgrecall reindex {docs.name} adds them.")
+
+
+def _print_generations(found: list[GenerationStatus], *, as_json_: bool) -> None:
+    if as_json_:
+        for item in found:
+            print_json(as_json(item))
+        return
+    print_table(
+        [
+            "generation",
+            "state",
+            "embedder",
+            "chunk tokens",
+            "documents",
+            "lacking",
+            "size",
+            "index",
+        ],
+        [
+            [
+                str(item.generation_id),
+                item.state,
+                item.embedder,
+                str(item.chunking["max_tokens"]),
+                f"{item.documents:,}",
+                f"{item.lacking:,}",
+                size(item.bytes),
+                "hnsw" if item.indexed else "none yet",
+            ]
+            for item in found
+        ],
+    )

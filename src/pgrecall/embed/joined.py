@@ -1,0 +1,160 @@
+"""One embedder for many callers: what several ask for at the same time goes to it as one batch.
+
+A worker has many documents in hand at once, and most are small; a provider is asked with full batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pgrecall.embed.base import Embedder
+from pgrecall.embed.steps import embed_documents
+from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument
+from pgrecall.flow import run_async
+from pgrecall.tokens import Tokenizer
+from pgrecall.types import FloatArray
+
+#: Texts that are sent without waiting for more.
+FULL = 512
+#: Seconds without a new text after which nobody else is expected, and how long that may go on.
+QUIET, LONGEST = 0.1, 1.0
+#: Callers in a row that may fail by themselves, after they failed together, before the rest fails too.
+PATIENCE = 3
+
+
+@dataclass(slots=True)
+class _Request:
+    """What one caller waits for."""
+
+    texts: list[str]
+    answer: asyncio.Future[FloatArray] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def settle(self, vectors: FloatArray) -> None:
+        if not self.answer.done():
+            self.answer.set_result(vectors)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class JoinedEmbedder:
+    """An AsyncEmbedder in front of another, for up to ``callers`` tasks of one event loop.
+
+    A batch departs when it is full or when every caller waits; else when none is under way and no
+    other text has come for a moment. So it is the fuller the slower the embedder is. If a batch fails, its
+    callers are tried one by one, so that a text that is refused fails no documents that it met by chance.
+    """
+
+    def __init__(self, embedder: Embedder, *, callers: int) -> None:
+        self.embedder = embedder
+        self._callers = callers
+        self._waiting: list[_Request] = []
+        self._since = 0.0
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def name(self) -> str:
+        """The embedder's own."""
+        return self.embedder.name
+
+    @property
+    def dimensions(self) -> int:
+        """The embedder's own."""
+        return self.embedder.dimensions
+
+    @property
+    def max_tokens(self) -> int:
+        """The embedder's own."""
+        return self.embedder.max_tokens
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The embedder's own."""
+        return self.embedder.tokenizer
+
+    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
+        """Not joined: who blocks is alone."""
+        return self.embedder.embed_documents(texts)
+
+    def embed_query(self, text: str) -> FloatArray:
+        """Not joined: a question does not wait."""
+        return self.embedder.embed_query(text)
+
+    async def embed_query_async(self, text: str) -> FloatArray:
+        """As ``embed_query``."""
+        return await asyncio.to_thread(self.embedder.embed_query, text)
+
+    async def embed_documents_async(self, texts: Sequence[str]) -> FloatArray:
+        """Embed passages, together with what others ask for meanwhile: shape (len(texts), dimensions)."""
+        request = _Request(list(texts))
+        if not self._waiting:
+            self._since = asyncio.get_running_loop().time()
+        self._waiting.append(request)
+        self._look()
+        return await request.answer
+
+    def _look(self) -> None:
+        """Send a batch off if it is time, or see again when it may be."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        texts = sum(len(request.texts) for request in self._waiting)
+        if texts >= FULL or len(self._waiting) >= self._callers:
+            self._depart()
+        elif texts and not self._under_way:
+            loop = asyncio.get_running_loop()
+            at = min(loop.time() + QUIET, self._since + LONGEST)
+            self._timer = loop.call_at(at, self._depart)
+
+    def _depart(self) -> None:
+        batch = [request for request in self._waiting if not request.answer.done()]
+        self._waiting = []
+        if batch:
+            task = asyncio.create_task(self._embed(batch))
+            self._under_way.add(task)
+            task.add_done_callback(self._arrived)
+
+    def _arrived(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._look()
+
+    async def _embed(self, batch: list[_Request]) -> None:
+        try:
+            vectors = await self._ask([text for request in batch for text in request.texts])
+        except (EmbeddingError, InvalidArgument) as exc:
+            await self._one_by_one(batch, exc)
+        except BaseException as exc:
+            for request in batch:
+                request.fail(exc)
+        else:
+            start = 0
+            for request in batch:
+                request.settle(vectors[start : start + len(request.texts)])
+                start += len(request.texts)
+
+    async def _one_by_one(
+        self, batch: list[_Request], error: EmbeddingError | InvalidArgument
+    ) -> None:
+        """Find out whose texts are refused; an embedder that fails for the first few is down."""
+        fails = 0
+        alone = len(batch) == 1 or isinstance(error, CredentialsMissing)
+        for request in batch:
+            if alone or fails >= PATIENCE:
+                request.fail(error)
+                continue
+            try:
+                request.settle(await self._ask(request.texts))
+                fails = 0
+            except Exception as exc:
+                request.fail(exc)
+                fails += isinstance(exc, EmbeddingError)
+
+    async def _ask(self, texts: list[str]) -> FloatArray:
+        # With the check of the answer's shape: rows in the wrong place would be somebody else's vectors.
+        return await run_async(embed_documents(self.embedder, texts), None)

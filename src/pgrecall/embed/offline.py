@@ -1,0 +1,58 @@
+"""An embedder's name, limits and tokenizer without the embedder: what a plan needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgrecall.embed.base import Embedder
+from pgrecall.embed.registry import open_embedder
+from pgrecall.errors import CredentialsMissing, EmbeddingError
+from pgrecall.tokens import Tokenizer
+from pgrecall.types import FloatArray
+
+#: Opens an embedder that is never asked anything.
+_NO_KEY = "not-needed-for-a-plan"
+
+
+class Offline:
+    """Counts as the embedder counts, and embeds nothing: whoever holds it cannot spend anything."""
+
+    def __init__(self, embedder: Embedder, dimensions: int) -> None:
+        self._embedder = embedder
+        #: As the caller knows them: the embedder might ask its server.
+        self.dimensions = dimensions
+
+    @property
+    def name(self) -> str:
+        """The embedder's."""
+        return self._embedder.name
+
+    @property
+    def max_tokens(self) -> int:
+        """The embedder's."""
+        return self._embedder.max_tokens
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The embedder's."""
+        return self._embedder.tokenizer
+
+    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
+        """Raises EmbeddingError."""
+        raise EmbeddingError("A plan asks no provider.")
+
+    def embed_query(self, text: str) -> FloatArray:
+        """Raises EmbeddingError."""
+        raise EmbeddingError("A plan asks no provider.")
+
+
+def offline(embedder: str | Embedder, dimensions: int = 0) -> Offline:
+    """An embedder, or the one of a name, as a plan needs it; no API key is needed.
+
+    Raises InvalidArgument for an unknown name, MissingExtra.
+    """
+    try:
+        opened = open_embedder(embedder)
+    except CredentialsMissing:
+        opened = open_embedder(embedder, api_key=_NO_KEY)
+    return Offline(opened, dimensions)

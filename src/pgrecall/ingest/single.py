@@ -1,0 +1,53 @@
+"""One document by itself, as a worker takes it: whatever refuses it is raised, and nothing is reported."""
+
+from __future__ import annotations
+
+from pgrecall.errors import GenerationChanged
+from pgrecall.flow import Flow
+from pgrecall.ingest import lanes
+from pgrecall.ingest.job import Ingestion
+from pgrecall.ingest.stages import embed_alone, identified
+from pgrecall.store import documents, jobs, queue
+from pgrecall.store.documents import Prepared
+from pgrecall.store.queue import Queued
+from pgrecall.store.session import fetch, transaction
+
+
+def changed(job: Ingestion, queued: Queued) -> Flow[Prepared | None]:
+    """The document, to be chunked and embedded; None if it is stored as it is."""
+    prepared = identified(job.generation, queued.document)
+    entry = (yield from documents.ledger([prepared.key])).get(prepared.key)
+    here = entry is not None and job.generation.generation_id in entry.generations
+    if entry is None or entry.content_hash != prepared.content_hash or not here:
+        return prepared
+    if entry.error is not None:
+        yield from documents.forget_failure(prepared.key)
+    yield from queue.remove(queued.job_id)
+    return None
+
+
+def write(job: Ingestion, queued: Queued, prepared: Prepared, *, since: float) -> Flow[bool]:
+    """Swap the document in, and have its collection settled later.
+
+    False if the document has left the queue meanwhile: something newer has happened to it.
+    """
+    try:
+        return (yield from transaction(_write(queued, prepared, since)))
+    except GenerationChanged:
+        yield from lanes.follow(job)
+        yield from embed_alone(job, prepared)
+        return (yield from write(job, queued, prepared, since=since))
+
+
+def _write(queued: Queued, prepared: Prepared, since: float) -> Flow[bool]:
+    if not (yield from queue.remove(queued.job_id)):
+        return False
+    yield from documents.write(prepared.generation, [prepared])
+    # Last, since it waits for others who do the same. And so that settling knows how much was written.
+    yield from jobs.settle_soon(queued.collection_id, since, delay=SETTLE_DELAY)
+    yield from fetch("SELECT pg_stat_force_next_flush()")
+    return True
+
+
+#: Seconds after the first document until a collection is looked at, whether to settle it.
+SETTLE_DELAY = 2.0

@@ -1,0 +1,91 @@
+"""What reindexing would do and cost, from a sample of the documents; nothing is embedded or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pgrecall.chunking import ChunkConfig
+from pgrecall.embed.base import Embedder
+from pgrecall.embed.models import known_model
+from pgrecall.flow import Flow, compute
+from pgrecall.ingest.job import Ingestion, Lane
+from pgrecall.ingest.stages import chunk
+from pgrecall.reindex import choose
+from pgrecall.retrieve import Target
+from pgrecall.store import documents, filling
+from pgrecall.store.documents import Prepared
+
+#: Documents that are chunked to estimate the rest, and bytes of text, at most.
+SAMPLE, SAMPLE_BYTES = 100, 4_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReindexPlan:
+    """What reindexing would do. Chunks and tokens are estimates, unless ``sampled`` is ``documents``."""
+
+    embedder: str
+    dimensions: int
+    #: Documents that would be chunked anew, and bytes of their texts.
+    documents: int
+    bytes: int
+    #: Documents that the estimates are taken from.
+    sampled: int
+    chunks: int
+    #: Chunks that have a vector of this embedder already, which costs nothing.
+    reused: int
+    #: Tokens that would be embedded, in the embedder's own tokenizer.
+    tokens: int
+    #: US dollars at the list price; 0 for a model that runs here, None where the price is not known.
+    cost: float | None
+
+
+def plan(
+    target: Target, embedder: str | Embedder | None, chunking: ChunkConfig | None
+) -> Flow[ReindexPlan]:
+    """Raises as ``reindex`` does for arguments that do not fit together."""
+    choice = yield from choose(target, embedder, chunking)
+    generation = choice.generation
+    count, size = yield from filling.count_lacking(generation)
+    sample = yield from _sample(Lane(generation, choice.embedder))
+    texts = {
+        key: piece for item in sample for key, piece in zip(item.hashes, item.chunks, strict=True)
+    }
+    # The active generation's vectors fit where only the chunks are others.
+    same = choice.active.embedder == generation.embedder
+    stored = (yield from documents.stored_vectors(choice.active, texts)) if same else {}
+    pieces = sum(len(item.chunks) for item in sample)
+    new = [piece for key, piece in texts.items() if key not in stored]
+    scale = size / max(1, sum(len(item.document.text.encode()) for item in sample))
+    if len(sample) == count:
+        scale = 1.0
+    tokens = round(scale * sum(piece.tokens for piece in new))
+    return ReindexPlan(
+        embedder=generation.embedder,
+        dimensions=generation.dimensions,
+        documents=count,
+        bytes=size,
+        sampled=len(sample),
+        chunks=round(scale * pieces),
+        reused=round(scale * (pieces - len(new))),
+        tokens=tokens,
+        cost=_cost(generation.embedder, tokens),
+    )
+
+
+def _sample(lane: Lane) -> Flow[list[Prepared]]:
+    """Documents that the generation lacks, from all over the collection, chunked."""
+    keys = yield from filling.sample(lane.generation, SAMPLE, SAMPLE_BYTES)
+    items: Sequence[Prepared] = yield from filling.stored(lane.generation, keys)
+    job = Ingestion(lane=lane)
+    for item in items:
+        yield from compute(partial(chunk, job, item))
+    return list(items)
+
+
+def _cost(embedder: str, tokens: int) -> float | None:
+    known = known_model(embedder)
+    if known is None:
+        return None
+    return tokens * (known.price or 0.0) / 1_000_000

@@ -1,0 +1,92 @@
+"""Which generation is searched: activating one, going back, and dropping what is not needed any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgrecall import errors
+from pgrecall.flow import Flow
+from pgrecall.reindex import Reindexing, catch_up, of
+from pgrecall.retrieve import Target, follow
+from pgrecall.settle import settle
+from pgrecall.store import filling, generations, indexes
+from pgrecall.store.collections import Generation
+from pgrecall.types import Failure
+
+#: How often a generation catches up with what is written meanwhile before it is activated.
+ROUNDS = 20
+
+
+def activate(target: Target, number: int | None, *, force: bool) -> Flow[Generation]:
+    """Search another generation from now on: the one that is being built, unless another is named.
+
+    What it lacks is filled in first. With ``force`` it is activated at once, without what it lacks.
+    Raises GenerationIncomplete, GenerationNotFound.
+    """
+    active = yield from follow(target)
+    if number is not None:
+        chosen = yield from generations.numbered(active.collection, number)
+    else:
+        unfinished = yield from generations.unfinished(active.collection_id)
+        if unfinished is None:
+            raise errors.GenerationNotFound(
+                f'No generation of "{active.collection}" is being built: '
+                "reindex with another embedder or other chunks first."
+            )
+        chosen = unfinished
+    return (yield from _switch(target, chosen, force=force))
+
+
+def rollback(target: Target, *, force: bool) -> Flow[Generation]:
+    """Search the generation again that was searched before; twice is back and forth."""
+    chosen = yield from generations.previous(target.generation.collection)
+    return (yield from _switch(target, chosen, force=force))
+
+
+def _switch(target: Target, chosen: Generation, *, force: bool) -> Flow[Generation]:
+    yield from generations.revive(chosen)
+    try:
+        lacking, failed = yield from _complete(target, chosen, force=force)
+    except Exception:
+        yield from generations.retire_again(chosen)
+        raise
+    if lacking and not force:
+        yield from generations.retire_again(chosen)
+        example = f" ({failed[0].uri}: {failed[0].reason.rstrip('.')})" if failed else ""
+        raise errors.GenerationIncomplete(
+            f"Generation {chosen.generation_id} lacks documents, {lacking} of them{example}: "
+            "try again, or activate it without them (force)."
+        )
+    return (yield from follow(target))
+
+
+def _complete(
+    target: Target, chosen: Generation, *, force: bool
+) -> Flow[tuple[int, Sequence[Failure]]]:
+    """Activate it as soon as it lacks nothing; how many documents it does lack, and why."""
+    lacking, _ = yield from filling.count_lacking(chosen)
+    work: Reindexing | None = None
+    for _ in range(ROUNDS):
+        if lacking and not force:
+            work = work or (yield from of(target, chosen))
+            yield from catch_up(work)
+        yield from indexes.index_all_metadata(chosen)
+        written = work.report.chunks if work else 0
+        yield from settle(chosen, lambda: target.embedder_of(chosen), written=written)
+        lacking = yield from generations.activate(chosen, force=force)
+        # Those that cannot be embedded are not waited for.
+        if force or lacking <= (len(work.refused) if work else 0):
+            break
+    return lacking, work.report.failed if work else ()
+
+
+def drop(target: Target, number: int | None) -> Flow[list[int]]:
+    """Remove the generation of that number, or all that are retired; their numbers."""
+    name = target.generation.collection
+    if number is None:
+        chosen: Sequence[Generation] = yield from generations.retired(name)
+    else:
+        chosen = [(yield from generations.numbered(name, number))]
+    for generation in chosen:
+        yield from generations.drop(generation)
+    return [generation.generation_id for generation in chosen]
