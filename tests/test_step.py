@@ -15,6 +15,7 @@ import pytest
 import pgrecall
 from pgrecall import Collection, Database, LoadOptions, TableSource, WorkerOptions
 from pgrecall.load.web import client
+from pgrecall.types import IngestReport
 from tests.embedders import TinyEmbedder
 from tests.web_server import Site
 
@@ -120,7 +121,9 @@ def test_a_table_whose_rows_the_budget_left_is_read_again(
         user.execute(
             "CREATE TABLE fruit (id int PRIMARY KEY, text text, updated_at timestamptz DEFAULT now())"
         )
-        user.execute("INSERT INTO fruit SELECT n, 'The fruit ' || n FROM generate_series(1, 4) AS n")
+        user.execute(
+            "INSERT INTO fruit SELECT n, 'The fruit ' || n FROM generate_series(1, 4) AS n"
+        )
         assert docs.sync_table(source).new == 4
         user.execute("UPDATE fruit SET updated_at = now() - interval '1 day'")
         docs.sync_table(source)
@@ -140,10 +143,13 @@ def test_a_table_whose_rows_the_budget_left_is_read_again(
 def test_looks_of_a_watch_go_on_record_if_they_did_something(
     docs: Collection, database_url: str
 ) -> None:
-    rows_ = "CREATE TABLE fruit AS SELECT n AS id, 'Fruit ' || n AS text FROM generate_series(1, 3) n"
+    create = (
+        "CREATE TABLE fruit AS SELECT n AS id, 'Fruit ' || n AS text FROM generate_series(1, 3) n"
+    )
     with psycopg.connect(database_url, autocommit=True) as user:
-        user.execute(rows_)  # type: ignore[arg-type]
-        stop, reports = Event(), []
+        user.execute(create)
+        stop = Event()
+        reports: list[IngestReport] = []
         watched = docs.watch_table("fruit", every=0.1, stop=stop)
         watching = Thread(target=lambda: reports.extend(watched))
         watching.start()
@@ -190,9 +196,7 @@ def test_pages_are_sent_whole_while_a_generation_lacks_them(
     assert site.asked[-1][2] == 304
 
 
-def test_a_renamed_file_keeps_its_vectors_in_every_generation(
-    db: Database, folder: Path
-) -> None:
+def test_a_renamed_file_keeps_its_vectors_in_every_generation(db: Database, folder: Path) -> None:
     first, second = TinyEmbedder(), TinyEmbedder(dimensions=4, name="other")
     docs = db.create_collection("docs", embedder=first)
     docs.ingest(folder)

@@ -26,6 +26,7 @@ FUNCTIONS = (
     "queries_v1",
     "search_v1",
     "changes_v1",
+    "reuse_v1",
 )
 
 
@@ -214,6 +215,15 @@ def create_tables() -> None:
         sa.PrimaryKeyConstraint("change_id", name="pk_changes"),
         schema=SCHEMA,
     )
+    op.create_table(
+        "paid_vectors",
+        sa.Column("content_hash", sa.LargeBinary, nullable=False),
+        sa.Column("embedder", sa.Text, nullable=False),
+        sa.Column("dimensions", sa.Integer, nullable=False),
+        sa.Column("embedding", Halfvec, nullable=False),
+        created("created_at"),
+        schema=SCHEMA,
+    )
     counts = "new changed renamed unchanged removed failed left_out chunks embedded tokens"
     op.create_table(
         "runs",
@@ -306,6 +316,7 @@ def create_constraints() -> None:
         ("documents", ["collection_id", "source", "document_id"]),
         ("chunks", ["content_hash"]),
         ("changes", ["source_id", "change_id"]),
+        ("paid_vectors", ["content_hash"]),
         ("runs", ["collection", "run_id"]),
     ):
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, schema=SCHEMA)
@@ -316,6 +327,7 @@ def downgrade() -> None:
         "changes",
         "pages",
         "sources",
+        "paid_vectors",
         "runs",
         "chunks",
         "documents",

@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"generations", "ingesting"},
     {"reindex_plan", "switching", "compare"},
     {"reindex"},
-    {"worker", "evaluate", "answer"},
+    {"worker", "evaluate", "answer", "doctor"},
     {"ingest", "retrieve"},
     {"candidates", "settle"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},

@@ -11,15 +11,13 @@ from pgrecall.errors import GenerationChanged
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import (
-    COPY,
-    COPY_TYPES,
     Key,
     Prepared,
-    chunk_rows,
+    copy_chunks,
     know_languages,
 )
 from pgrecall.store.lanes import share
-from pgrecall.store.session import copy_rows, fetch, transaction
+from pgrecall.store.session import fetch, transaction
 from pgrecall.types import Document
 
 
@@ -89,7 +87,7 @@ def stored(generation: Generation, keys: Sequence[Key]) -> Flow[list[Prepared]]:
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, uri, title, mime_type, markup, language, content_hash, text, pages,
-               metadata
+               metadata, source
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
         """,
@@ -106,6 +104,7 @@ def stored(generation: Generation, keys: Sequence[Key]) -> Flow[list[Prepared]]:
                 pages=tuple(row[9]),
                 metadata=row[10],
                 tenant_id=row[0],
+                source=row[11],
             ),
             document_id=row[1],
             generation=generation,
@@ -169,7 +168,7 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
     )
     chosen = [p for p in batch if p.key in taken]
     yield from know_languages([number], chosen)
-    yield from copy_rows(COPY, COPY_TYPES, chunk_rows(chosen))
+    yield from copy_chunks(chosen)
     return list(taken)
 
 
