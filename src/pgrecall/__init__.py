@@ -29,6 +29,7 @@ if typing.TYPE_CHECKING:
         ModelResult,
         read_questions,
     )
+    from pgrecall.ingest import TableSource
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
@@ -63,6 +64,7 @@ else:
             "ModelResult",
             "read_questions",
         ),
+        "ingest": ("TableSource",),
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
@@ -123,6 +125,7 @@ __all__ = [
     "Recency",
     "Reranker",
     "Run",
+    "TableSource",
     "TokenEncoder",
     "Verification",
     "WorkerOptions",

@@ -87,7 +87,7 @@ def stored(generation: Generation, keys: Sequence[Key]) -> Flow[list[Prepared]]:
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, uri, title, mime_type, markup, language, content_hash, text, pages,
-               metadata, media
+               metadata, source, media
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
         """,
@@ -103,8 +103,9 @@ def stored(generation: Generation, keys: Sequence[Key]) -> Flow[list[Prepared]]:
                 text=row[8],
                 pages=tuple(row[9]),
                 metadata=row[10],
-                media=row[11],
+                media=row[12],
                 tenant_id=row[0],
+                source=row[11],
             ),
             document_id=row[1],
             generation=generation,
