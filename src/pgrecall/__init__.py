@@ -21,7 +21,8 @@ if typing.TYPE_CHECKING:
     from pgrecall.compare import Comparison, JudgedQuestion
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
-    from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
+    from pgrecall.embed import AsyncEmbedder, Embedder, declare_embedder, open_embedder
+    from pgrecall.exchange import EmbeddedChunk, EmbeddedDocument
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
@@ -47,7 +48,8 @@ else:
         "compare": ("Comparison", "JudgedQuestion"),
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
-        "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
+        "embed": ("AsyncEmbedder", "Embedder", "declare_embedder", "open_embedder"),
+        "exchange": ("EmbeddedChunk", "EmbeddedDocument"),
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
@@ -89,6 +91,8 @@ __all__ = [
     "Context",
     "Database",
     "Document",
+    "EmbeddedChunk",
+    "EmbeddedDocument",
     "Embedder",
     "EnqueueReport",
     "Failure",
@@ -109,6 +113,7 @@ __all__ = [
     "WorkerOptions",
     "connect",
     "connect_async",
+    "declare_embedder",
     "open_embedder",
     "open_reranker",
 ]

@@ -12,6 +12,8 @@ from typing import Any, TypedDict, Unpack, cast
 from pgrecall import errors, retrieve
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
+from pgrecall.embed.declared import DeclaredEmbedder
+from pgrecall.exchange import EmbeddedDocument
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.generations import AsyncGenerations, Generations
 from pgrecall.ingest import (
@@ -19,6 +21,7 @@ from pgrecall.ingest import (
     Ingestion,
     Lane,
     Progress,
+    given,
     ingest,
     ingest_async,
     plan,
@@ -46,6 +49,7 @@ from pgrecall.store.status import CollectionStatus, IndexBuild
 from pgrecall.types import (
     Document,
     EnqueueReport,
+    Failure,
     Hit,
     Hits,
     IngestReport,
@@ -123,6 +127,15 @@ class _Described:
                 self.embedder_name, running.get("max_tokens"), running.get("max_cost")
             ),
             dry=dry,
+        )
+
+    def _given(self, progress: Progress | None) -> Ingestion:
+        # Without the embedder itself, which may not be at hand here: nothing is embedded.
+        target = self._target
+        generation = target.generation
+        embedder = DeclaredEmbedder(generation.embedder, generation.dimensions)
+        return Ingestion(
+            lane=Lane(generation, embedder), open=target.embedder_of, progress=progress
         )
 
     def _hand_over(self, options: LoadOptions) -> HandOver:
@@ -219,6 +232,22 @@ class Collection(_Described, Generations):
         """
         chosen = options or LoadOptions()
         return ingest(self._session, self._job(chosen, running), _listed(sources), chosen)
+
+    def add_chunks(
+        self,
+        documents: EmbeddedDocument | Iterable[EmbeddedDocument | Failure],
+        *,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Take in documents with chunks and vectors that this collection's embedder made elsewhere.
+
+        As with ``ingest``, a document is swapped whole, and skipped if it is as it was. One whose chunks
+        or vectors cannot be used (dimensions, NaN, zeros, an id that came before) is reported in
+        ``failed``, and stops nothing; a Failure among the documents is reported too.
+
+        Raises InvalidArgument if the collection has changed to another embedder.
+        """
+        return given.add(self._session, self._given(progress), _embedded(documents))
 
     def plan(
         self,
@@ -362,6 +391,16 @@ class AsyncCollection(_Described, AsyncGenerations):
         job = self._job(chosen, running)
         return await ingest_async(self._session, job, _listed(sources), chosen)
 
+    async def add_chunks(
+        self,
+        documents: EmbeddedDocument | Iterable[EmbeddedDocument | Failure],
+        *,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """As ``Collection.add_chunks``."""
+        job = self._given(progress)
+        return await given.add_async(self._session, job, _embedded(documents))
+
     async def enqueue(
         self, sources: SourceArgument, *, options: LoadOptions | None = None
     ) -> EnqueueReport:
@@ -465,3 +504,9 @@ def _model(given: str | LanguageModel | None) -> LanguageModel:
 
 def _listed(sources: SourceArgument) -> Iterable[StrPath | Document]:
     return [sources] if isinstance(sources, str | PathLike | Document) else sources
+
+
+def _embedded(
+    documents: EmbeddedDocument | Iterable[EmbeddedDocument | Failure],
+) -> Iterable[EmbeddedDocument | Failure]:
+    return [documents] if isinstance(documents, EmbeddedDocument) else documents

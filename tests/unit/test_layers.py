@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"ingest", "retrieve"},
     {"candidates", "settle"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},
-    {"pipeline", "flow", "settings", "telemetry", "tokens"},
+    {"pipeline", "flow", "settings", "telemetry", "tokens", "exchange"},
     {"errors", "types"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
