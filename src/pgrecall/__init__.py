@@ -26,6 +26,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
+    from pgrecall.transfer import ImportOptions, VectorSource
     from pgrecall.types import (
         Chunk,
         Citation,
@@ -53,6 +54,7 @@ else:
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
+        "transfer": ("ImportOptions", "VectorSource"),
         "types": (
             *("Chunk", "Citation", "Document", "EnqueueReport", "Failure", "Hit", "Hits"),
             *("IngestReport", "Plan", "Run"),
@@ -98,6 +100,7 @@ __all__ = [
     "Failure",
     "Hit",
     "Hits",
+    "ImportOptions",
     "IngestReport",
     "JudgedQuestion",
     "LanguageModel",
@@ -109,6 +112,7 @@ __all__ = [
     "Reranker",
     "Run",
     "TokenEncoder",
+    "VectorSource",
     "Verification",
     "WorkerOptions",
     "connect",

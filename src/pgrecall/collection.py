@@ -46,6 +46,7 @@ from pgrecall.store import (
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus, IndexBuild
+from pgrecall.transfer import ExportReport, ImportReport, VectorSource, export
 from pgrecall.types import (
     Document,
     EnqueueReport,
@@ -203,6 +204,9 @@ class _Described:
             written=2**62,
         )
 
+    def _export(self, path: StrPath) -> Flow[ExportReport]:
+        return (yield from export((yield from follow(self._target)), path))
+
     def _status(self) -> Flow[CollectionStatus]:
         return (yield from status.status((yield from follow(self._target))))
 
@@ -248,6 +252,23 @@ class Collection(_Described, Generations):
         Raises InvalidArgument if the collection has changed to another embedder.
         """
         return given.add(self._session, self._given(progress), _embedded(documents))
+
+    def import_chunks(
+        self, source: VectorSource, *, progress: Progress | None = None
+    ) -> ImportReport:
+        """Take in what another store or a file of ``export_chunks`` holds, with its vectors.
+
+        A row that cannot be used is reported, and stops nothing. Raises as ``add_chunks``.
+        """
+        return source.report(self.add_chunks(source.documents(), progress=progress))
+
+    def export_chunks(self, path: StrPath) -> ExportReport:
+        """Write all documents with chunks and vectors: .npy with a .jsonl beside it, .parquet, or .csv.
+
+        Each document is as it was at one moment of the export. Raises InvalidArgument for another suffix,
+        MissingExtra for Parquet.
+        """
+        return run(self._export(path), self._session)
 
     def plan(
         self,
@@ -400,6 +421,16 @@ class AsyncCollection(_Described, AsyncGenerations):
         """As ``Collection.add_chunks``."""
         job = self._given(progress)
         return await given.add_async(self._session, job, _embedded(documents))
+
+    async def import_chunks(
+        self, source: VectorSource, *, progress: Progress | None = None
+    ) -> ImportReport:
+        """As ``Collection.import_chunks``."""
+        return source.report(await self.add_chunks(source.documents(), progress=progress))
+
+    async def export_chunks(self, path: StrPath) -> ExportReport:
+        """As ``Collection.export_chunks``."""
+        return await run_async(self._export(path), self._session)
 
     async def enqueue(
         self, sources: SourceArgument, *, options: LoadOptions | None = None

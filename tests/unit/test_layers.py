@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"database"},
     {"collection"},
     {"generations"},
-    {"reindex_plan", "switching", "compare"},
+    {"reindex_plan", "switching", "compare", "transfer"},
     {"reindex"},
     {"worker", "evaluate", "answer"},
     {"ingest", "retrieve"},

@@ -1,11 +1,11 @@
-"""Files of documents with their vectors: NumPy beside JSON lines, Parquet, CSV. A page is in memory at a time."""
+"""Files of documents with their vectors: NumPy beside JSON lines, Parquet, CSV. One page is in memory."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TextIO
 
@@ -37,7 +37,11 @@ def open_writer(path: Path, dimensions: int) -> Writer:
 
     Raises InvalidArgument for another suffix or a folder that is not there, MissingExtra for Parquet.
     """
-    writers = {".npy": NumpyWriter, ".parquet": ParquetWriter, ".csv": CsvWriter}
+    writers: dict[str, Callable[[Path, int], Writer]] = {
+        ".npy": NumpyWriter,
+        ".parquet": ParquetWriter,
+        ".csv": CsvWriter,
+    }
     if path.suffix.lower() not in writers:
         raise InvalidArgument(
             f"{path.name!r} says no format: name a file .npy (vectors, with the rest in a .jsonl beside it), "
@@ -47,8 +51,7 @@ def open_writer(path: Path, dimensions: int) -> Writer:
         raise InvalidArgument(
             f"There is no folder {str(path.parent)!r} to write into; make it first."
         )
-    writer: Writer = writers[path.suffix.lower()](path, dimensions)
-    return writer
+    return writers[path.suffix.lower()](path, dimensions)
 
 
 class _Files:

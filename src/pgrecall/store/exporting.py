@@ -29,16 +29,6 @@ class Page:
     last: Key
 
 
-def count(generation: Generation) -> Flow[int]:
-    """Documents that have a version in the generation."""
-    rows = yield from fetch(
-        "SELECT count(*) FROM pgrecall.documents WHERE collection_id = %s"
-        " AND generations @> ARRAY[%s::integer]",
-        [generation.collection_id, generation.generation_id],
-    )
-    return int(rows[0][0])
-
-
 def page(generation: Generation, after: Key | None) -> Flow[Page | None]:
     """The next documents, each as it is at one moment; None at the end.
 
