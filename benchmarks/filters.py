@@ -61,13 +61,16 @@ def noisy(
         yield f"{passages[base]} {n}", vector, metadata
 
 
-def rows(passages: list[str], vectors: FloatArray, count: int) -> Iterator[Prepared]:
+def rows(
+    generation: Generation, passages: list[str], vectors: FloatArray, count: int
+) -> Iterator[Prepared]:
     """The same as documents of one chunk each."""
     for n, (text, vector, metadata) in enumerate(noisy(passages, vectors, count)):
         document = Document(uri=f"d{n}", text=text, metadata=metadata)
         yield Prepared(
             document=document,
-            document_id=documents.document_id("filters", document),
+            document_id=documents.document_id(generation.collection, document),
+            generation=generation,
             content_hash=n.to_bytes(32, "big"),
             markup="code",
             chunks=[Chunk(ordinal=0, start=0, end=len(text), content=text, tokens=150)],
@@ -88,7 +91,7 @@ def fill(db: pgrecall.Database, count: int) -> pgrecall.Collection:
     passages = sources(20_000)
     docs = db.create_collection("filters")
     generation = run(collections.active("filters"), db._session)
-    write(db, generation, rows(passages, embedder.embed_documents(passages), count))
+    write(db, generation, rows(generation, passages, embedder.embed_documents(passages), count))
     run(settle(generation, lambda: embedder, written=count), db._session)
     docs.index_metadata("position", type="int")
     return docs

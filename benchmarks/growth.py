@@ -1,6 +1,6 @@
 """Search and index build by the number of rows.
 
-    python benchmarks/growth.py [--rows 10000 30000 100000 300000] [--plot docs/images/growth.svg]
+    python benchmarks/growth.py [--rows 10000 100000 1000000] [--plot docs/images/growth.svg]
 
 The passages of filters.py, repeated until there are enough, in each round with a fifth of the longer words
 replaced by words of other passages: no two rows are equal, and words are as common or rare as in the original.
@@ -22,6 +22,7 @@ from filters import questions, rows, sources, write
 
 import pgrecall
 from pgrecall.flow import run
+from pgrecall.settle import settle
 from pgrecall.store import collections, indexes
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
@@ -49,9 +50,10 @@ def varied(count: int) -> list[str]:
 
 @dataclass(slots=True)
 class Figures:
-    """Of one size: p50 and p95 in ms by mode, and the HNSW index."""
+    """Of one size: p50 and p95 in ms by mode, the breadth that keeps the promised recall, the HNSW index."""
 
     times: dict[Mode, tuple[float, float]]
+    ef_search: int
     build_seconds: float
     index_bytes: int
 
@@ -81,24 +83,37 @@ def times(docs: pgrecall.Collection, asked: list[str]) -> dict[Mode, tuple[float
     }
 
 
-def measure(
-    db: pgrecall.Database, passages: list[str], vectors: FloatArray, asked: list[str]
-) -> Figures:
-    """A collection of these passages, measured and dropped."""
-    docs = db.create_collection("growth")
-    generation = run(collections.active("growth"), db._session)
-    write(db, generation, rows(passages, vectors, len(passages)))
+def breadth(docs: pgrecall.Collection, question: str) -> int:
+    """The ef_search that searches of the collection take."""
+    hits = docs.search(question, mode="vector", explain=True)
+    return hits.explanation[0].ef_search or 0
+
+
+def filled(
+    db: pgrecall.Database, passages: list[str], vectors: FloatArray
+) -> tuple[pgrecall.Collection, float, int]:
+    """A collection of these passages, its recall measured; seconds and bytes of its HNSW index."""
+    name = f"growth {len(passages)}"
+    docs = db.create_collection(name)
+    generation = run(collections.active(name), db._session)
+    write(db, generation, rows(generation, passages, vectors, len(passages)))
     seconds, size = build(db, generation)
-    run(indexes.settle(generation, written=len(passages)), db._session)
-    figures = Figures(times(docs, asked), seconds, size)
-    db.drop_collection("growth")
-    return figures
+    run(settle(generation, lambda: _embedder(), written=len(passages)), db._session)
+    return docs, seconds, size
+
+
+def _embedder() -> pgrecall.Embedder:
+    return pgrecall.open_embedder("static")
 
 
 def report(count: int, figures: Figures) -> str:
     """A row of the table."""
     cells = [f"{p50:.1f}, {p95:.1f}" for p50, p95 in figures.times.values()]
-    cells += [f"{figures.build_seconds:.1f} s", f"{figures.index_bytes / 2**20:.0f} MB"]
+    cells += [
+        str(figures.ef_search),
+        f"{figures.build_seconds:.1f} s",
+        f"{figures.index_bytes / 2**20:.0f} MB",
+    ]
     return f"| {count:,} | {' | '.join(cells)} |"
 
 
@@ -135,7 +150,9 @@ def plot(results: dict[int, Figures], path: Path) -> None:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000])
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000]
+    )
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
@@ -143,12 +160,16 @@ def main() -> None:
     vectors = pgrecall.open_embedder("static").embed_documents(passages)
     asked = questions(arguments.queries)
     results: dict[int, Figures] = {}
-    print(f"| rows | {' | '.join(f'{m} p50, p95 in ms' for m in MODES)} | HNSW build | HNSW size |")
-    print("|---|---|---|---|---|---|")
+    print(
+        f"| rows | {' | '.join(f'{m} p50, p95 in ms' for m in MODES)} | ef_search | HNSW build | HNSW size |"
+    )
+    print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as home, pgrecall.connect(home=Path(home)) as db:
         for count in sorted(arguments.rows):
-            results[count] = measure(db, passages[:count], vectors[:count], asked)
+            docs, seconds, size = filled(db, passages[:count], vectors[:count])
+            results[count] = Figures(times(docs, asked), breadth(docs, asked[0]), seconds, size)
             print(report(count, results[count]), flush=True)
+            db.drop_collection(docs.name)
     if arguments.plot:
         plot(results, arguments.plot)
 

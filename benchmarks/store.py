@@ -16,6 +16,7 @@ import statistics
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def texts() -> Iterator[tuple[str, str]]:
             yield str(path), text
 
 
-def prepared(rows: int, embedder: pgrecall.Embedder, name: str) -> list[Prepared]:
+def prepared(rows: int, embedder: pgrecall.Embedder, generation: Generation) -> list[Prepared]:
     """Documents of about ``rows`` chunks in all, chunked and embedded."""
     made: list[Prepared] = []
     count = 0
@@ -58,10 +59,13 @@ def prepared(rows: int, embedder: pgrecall.Embedder, name: str) -> list[Prepared
             uri=uri, text=text, title=Path(uri).name, metadata={"n": count}
         )
         chunks = split(text, tokenizer=embedder.tokenizer, markup="code", title=document.title)
+        if len(chunks) > documents.LONG:
+            continue
         made.append(
             Prepared(
                 document=document,
-                document_id=documents.document_id(name, document),
+                document_id=documents.document_id(generation.collection, document),
+                generation=generation,
                 content_hash=documents.document_hash(document, "code"),
                 markup="code",
                 chunks=chunks,
@@ -137,13 +141,15 @@ def store_equal(
         cursor.copy(documents.COPY.replace("pgrecall.chunks", "equal").encode()) as copy,
     ):
         copy.set_types(documents.COPY_TYPES)
-        for row in documents._rows(generation, items):
-            copy.write_row(row)
+        for item in items:
+            for row in documents._rows(item, slice(None), item.vectors):
+                copy.write_row(row)
     for definition in indexes.DEFINITIONS.values():
         connection.execute(
             sql.SQL("CREATE INDEX ON equal ")
             + sql.SQL(definition).format(
                 dimensions=sql.Literal(generation.dimensions),
+                m=sql.Literal(indexes.NEIGHBOURS),
                 operator_class=sql.Identifier("halfvec_cosine_ops"),
             )
         )
@@ -168,16 +174,15 @@ def main() -> None:
     arguments = parser.parse_args()
     embedder = pgrecall.open_embedder("static")
     with pgrecall.connect(arguments.url) as db:
-        items = prepared(arguments.rows, embedder, "benchmark")
+        generation = _anew(db)
+        items = prepared(arguments.rows, embedder, generation)
         rows = sum(len(item.chunks) for item in items)
         seconds: dict[str, list[float]] = {"bare": [], "equal": [], "pgrecall": []}
         with psycopg.connect(db.url, autocommit=True) as connection:
             prepare(connection)
             for _ in range(arguments.rounds):
-                if "benchmark" in [item.name for item in db.collections()]:
-                    db.drop_collection("benchmark")
-                db.create_collection("benchmark")
-                generation = run(collections.active("benchmark"), db._session)
+                generation = _anew(db)
+                items = [replace(item, generation=generation) for item in items]
                 seconds["bare"].append(store_bare(connection, items))
                 seconds["equal"].append(store_equal(connection, items, generation))
                 seconds["pgrecall"].append(store_ours(db, items, generation))
@@ -186,6 +191,14 @@ def main() -> None:
             search(db, connection, generation, arguments.queries)
             connection.execute("DROP TABLE bare, equal")
         db.drop_collection("benchmark")
+
+
+def _anew(db: pgrecall.Database) -> Generation:
+    """The collection, empty."""
+    if "benchmark" in [item.name for item in db.collections()]:
+        db.drop_collection("benchmark")
+    db.create_collection("benchmark")
+    return run(collections.active("benchmark"), db._session)
 
 
 def report_storage(rows: int, seconds: dict[str, list[float]]) -> None:

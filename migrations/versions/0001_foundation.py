@@ -25,6 +25,7 @@ FUNCTIONS = (
     "bm25_v1",
     "queries_v1",
     "search_v1",
+    "reuse_v1",
 )
 
 
@@ -178,6 +179,15 @@ def create_tables() -> None:
         postgresql_partition_by="LIST (generation_id)",
         schema=SCHEMA,
     )
+    op.create_table(
+        "paid_vectors",
+        sa.Column("content_hash", sa.LargeBinary, nullable=False),
+        sa.Column("embedder", sa.Text, nullable=False),
+        sa.Column("dimensions", sa.Integer, nullable=False),
+        sa.Column("embedding", Halfvec, nullable=False),
+        created("created_at"),
+        schema=SCHEMA,
+    )
     counts = "new changed unchanged removed failed left_out chunks embedded tokens"
     op.create_table(
         "runs",
@@ -257,13 +267,25 @@ def create_constraints() -> None:
         ("generations", ["collection_id"]),
         ("documents", ["collection_id", "uri"]),
         ("chunks", ["content_hash"]),
+        ("paid_vectors", ["content_hash"]),
         ("runs", ["collection", "run_id"]),
     ):
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, schema=SCHEMA)
 
 
 def downgrade() -> None:
-    tables = ("runs", "chunks", "documents", "lexemes", "generations", "queries", "collections")
+    tables = (
+        *(
+            "paid_vectors",
+            "runs",
+            "chunks",
+            "documents",
+            "lexemes",
+            "generations",
+            "queries",
+            "collections",
+        ),
+    )
     for table in tables:
         op.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table} CASCADE")
     op.execute(

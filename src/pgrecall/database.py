@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pgrecall import errors
+from pgrecall import doctor, errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.collection import AsyncCollection, Collection
+from pgrecall.doctor import Diagnosis
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.offline import offline
@@ -258,6 +259,21 @@ class Database:
         """Remove a collection with all its documents; raises CollectionNotFound."""
         run(collections.drop(name), self._session)
 
+    def doctor(self, *, embedders: Sequence[Embedder] = ()) -> Diagnosis:
+        """Look at the server, its settings, and what must stand around documents; quick.
+
+        ``embedders`` are those of collections that were made with objects of the caller's own.
+        """
+        return run(doctor.doctor(embedders), self._session)
+
+    def verify(self, *, repair: bool = False, embedders: Sequence[Embedder] = ()) -> Diagnosis:
+        """Hold every chunk of the database against its document's text; reads all of it.
+
+        With ``repair``, what is broken is made again from the stored text, and what belongs to nothing
+        is removed. Readers and writers go on meanwhile.
+        """
+        return run(doctor.check(repair=repair, embedders=embedders), self._session)
+
     def queue_status(self) -> QueueStatus:
         """How many documents wait for workers, are in hand, or have failed."""
         return run(jobs.status(), self._session)
@@ -353,6 +369,16 @@ class AsyncDatabase:
     async def drop_collection(self, name: str) -> None:
         """As ``Database.drop_collection``."""
         await run_async(collections.drop(name), self._session)
+
+    async def doctor(self, *, embedders: Sequence[Embedder] = ()) -> Diagnosis:
+        """As ``Database.doctor``."""
+        return await run_async(doctor.doctor(embedders), self._session)
+
+    async def verify(
+        self, *, repair: bool = False, embedders: Sequence[Embedder] = ()
+    ) -> Diagnosis:
+        """As ``Database.verify``."""
+        return await run_async(doctor.check(repair=repair, embedders=embedders), self._session)
 
     async def queue_status(self) -> QueueStatus:
         """As ``Database.queue_status``."""

@@ -14,7 +14,7 @@ from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk
 from pgrecall.reindex import choose
 from pgrecall.retrieve import Target
-from pgrecall.store import documents, filling
+from pgrecall.store import filling, reuse
 from pgrecall.store.documents import Prepared
 
 #: Documents that are chunked to estimate the rest, and bytes of text, at most.
@@ -52,9 +52,7 @@ def plan(
     texts = {
         key: piece for item in sample for key, piece in zip(item.hashes, item.chunks, strict=True)
     }
-    # The active generation's vectors fit where only the chunks are others.
-    same = choice.active.embedder == generation.embedder
-    stored = (yield from documents.stored_vectors(choice.active, texts)) if same else {}
+    stored = (yield from reuse.stored(generation.model, texts)).vectors
     pieces = sum(len(item.chunks) for item in sample)
     new = [piece for key, piece in texts.items() if key not in stored]
     scale = size / max(1, sum(len(item.document.text.encode()) for item in sample))

@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"generations"},
     {"reindex_plan", "switching", "compare", "transfer"},
     {"reindex"},
-    {"worker", "evaluate", "answer"},
+    {"worker", "evaluate", "answer", "doctor"},
     {"ingest", "retrieve"},
     {"candidates", "settle"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},

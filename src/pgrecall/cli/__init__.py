@@ -17,6 +17,7 @@ from pgrecall.cli import (
     ask,
     collections,
     db,
+    doctor,
     evaluate,
     ingest,
     mcp,
@@ -58,6 +59,7 @@ collections.register(app)
 reindex.register(app)
 status.register(app)
 mcp.register(app)
+doctor.register(app)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(worker.app, name="worker")
 app.add_typer(db.app, name="db")

@@ -61,6 +61,11 @@ class Budget:
         """US dollars for so many tokens; None if no price is known."""
         return None if self.price is None else tokens * self.price / PRICED
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.max_tokens is not None or self.max_cost is not None
+
     def shared(self, embedder: str) -> Budget:
         """The same limits and the same spending, at the price of another embedder."""
         return replace(self, price=list_price(embedder))

@@ -10,9 +10,11 @@ from pgrecall import errors, telemetry
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import reopen_embedder
 from pgrecall.embed.base import Embedder
+from pgrecall.flow import Flow
 from pgrecall.ingest.budget import Budget, affordable
+from pgrecall.ingest.vectors import Known, Vectors
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
+from pgrecall.store.documents import LONG, Prepared
 from pgrecall.types import Document, Failure, IngestReport
 
 logger = logging.getLogger(__name__)
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 LEDGER_BATCH = 64
 #: Chunks that are embedded, and then written, together. A document is never divided between
 #: transactions, so a long one makes a batch of its own.
-CHUNK_BATCH = 512
+CHUNK_BATCH = LONG
 #: Characters of text in one such batch, which bounds memory whatever the chunks' size.
 TEXT_BATCH = 8_000_000
 #: Groups that are written at the same time, each on a connection of its own.
@@ -122,11 +124,12 @@ class Ingestion(Intake):
     #: Whether failures are kept in the ledger. Not those of another generation than the active one.
     into_ledger: bool = True
     budget: Budget = field(default_factory=Budget)
-    #: Vectors of this run that are not stored yet, by chunk hash.
-    fresh: dict[bytes, bytes] = field(default_factory=dict)
+    #: Of a dry run: hashes of the texts that would be embedded by now.
+    planned: set[bytes] = field(default_factory=set)
     #: By generation, the runs that give those that are being built their part; None if that is not possible.
     branches: dict[int, Ingestion | None] = field(default_factory=dict)
     _failing: int = 0
+    _vectors: dict[int, Vectors] = field(default_factory=dict)
 
     @property
     def generation(self) -> Generation:
@@ -137,6 +140,17 @@ class Ingestion(Intake):
     def embedder(self) -> Embedder:
         """The embedder of its lane."""
         return self.lane.embedder
+
+    def vectors(self, lane: Lane) -> Vectors:
+        """Where the vectors of a lane come from."""
+        number = lane.generation.generation_id
+        if number not in self._vectors:
+            self._vectors[number] = Vectors(lane.embedder, self.paid, self.budget.give_back)
+        return self._vectors[number]
+
+    def known(self, lane: Lane, group: Sequence[Prepared]) -> Flow[Known]:
+        """Which texts of the group are paid for; of long documents only if that decides anything."""
+        return self.vectors(lane).known(group, long=self.dry or self.budget.limited)
 
     def embedded(self, failure: errors.EmbeddingError | None) -> None:
         """Lose patience with an embedder that fails batch after batch."""
@@ -163,17 +177,7 @@ class Ingestion(Intake):
 
     def written(self, group: Sequence[Prepared]) -> None:
         """Count documents that are in. One thread calls it, whoever wrote them."""
-        for item in group:
-            self.stored(item)
-            for other in item.others:
-                if branch := self.branches.get(other.generation.generation_id):
-                    branch.stored(other)
         self.counted(group)
-
-    def stored(self, item: Prepared) -> None:
-        """Its vectors are found in the database from now on."""
-        for key in item.hashes:
-            self.fresh.pop(key, None)
 
     def counted(self, group: Sequence[Prepared]) -> None:
         """Count documents that are in, or would be."""

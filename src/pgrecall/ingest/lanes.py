@@ -30,7 +30,6 @@ def follow(job: Ingestion) -> Flow[None]:
         job.lane = Lane(generation, job.embedder)
     else:
         job.lane = Lane(generation, job.open(generation))
-        job.fresh = {}
 
 
 def branches(job: Ingestion) -> Flow[list[Ingestion]]:

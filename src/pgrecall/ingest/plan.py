@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pgrecall.embed.models import known_model
 from pgrecall.flow import Flow
 from pgrecall.ingest.job import Ingestion
-from pgrecall.ingest.stages import known_vectors
 from pgrecall.store import runs
 from pgrecall.store.documents import Prepared
 from pgrecall.types import Plan
@@ -15,7 +14,8 @@ from pgrecall.types import Plan
 
 def foresee(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
     """Count what ``embed`` and ``write`` would do with a group of documents."""
-    known = yield from known_vectors(job, group)
+    known = yield from job.known(job.lane, group)
+    known.elsewhere.append(job.planned)
     chosen = job.afford(group, known)
     new = {
         key: piece.tokens
@@ -23,8 +23,8 @@ def foresee(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
         for key, piece in zip(item.hashes, item.chunks, strict=True)
         if key not in known
     }
-    # By the time of the next group they would be there; what they would be, nobody asks.
-    job.fresh.update(dict.fromkeys(new, b""))
+    # By the time of the next group they would be there.
+    job.planned.update(new)
     job.paid(len(new), sum(new.values()))
     job.counted(chosen)
 

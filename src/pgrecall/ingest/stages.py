@@ -8,16 +8,15 @@ from typing import TypeVar
 
 from pgrecall import errors, telemetry
 from pgrecall.chunking import split
-from pgrecall.embed.steps import embed_documents
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
+from pgrecall.ingest.vectors import Known
 from pgrecall.load.markup import markup_of
 from pgrecall.store import documents, queue
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import transaction
-from pgrecall.store.vectors import encode_all
 from pgrecall.types import Document, Failure
 
 #: Why a document is left out whose uri was already met; which of the two is meant, nobody knows.
@@ -116,15 +115,6 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
     prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
 
 
-def known_vectors(job: Ingestion, group: Sequence[Prepared]) -> Flow[dict[bytes, bytes]]:
-    """Vectors of the group's texts that are stored, or were made by this run a moment ago."""
-    keys = {key for item in group for key in item.hashes}
-    # In this order: what is not fresh any more is stored.
-    fresh = {key: vector for key in keys if (vector := job.fresh.get(key)) is not None}
-    stored = yield from documents.stored_vectors(job.generation, keys - fresh.keys())
-    return stored | fresh
-
-
 @staged
 def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Give every chunk of the group its vector.
@@ -143,13 +133,10 @@ def vectorize(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]
     # One lane for all of it: another thread may switch the run to another one meanwhile.
     lane = job.lane
     yield from _cut_anew(lane, group)
-    vectors = yield from known_vectors(job, group)
-    group = job.afford(group, vectors)
-    failure = yield from _embed(job, lane, group, vectors)
-    if failure is None:
-        done = group
-    else:
-        done = yield from _one_by_one(job, lane, group, vectors, failure=failure)
+    known = yield from job.known(lane, group)
+    group = job.afford(group, known)
+    failure = yield from _embed(job, lane, group, known)
+    done = group if failure is None else (yield from _one_by_one(job, lane, group, failure))
     # A text that is refused says nothing about the embedder.
     job.embedded(None if done or isinstance(failure, errors.InvalidArgument) else failure)
     return done
@@ -159,8 +146,8 @@ def embed_alone(job: Ingestion, item: Prepared) -> Flow[None]:
     """As ``embed``, of one document: what refuses it is raised, and nothing is reported."""
     lane = job.lane
     yield from _cut_anew(lane, [item])
-    vectors = yield from known_vectors(job, [item])
-    refusal = yield from _embed(job, lane, [item], vectors)
+    known = yield from job.known(lane, [item])
+    refusal = yield from _embed(job, lane, [item], known)
     if refusal is not None:
         raise refusal
     yield from branch_out(job, [item])
@@ -193,24 +180,22 @@ def branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
 
 
 def _one_by_one(
-    job: Ingestion,
-    lane: Lane,
-    group: Sequence[Prepared],
-    vectors: dict[bytes, bytes],
-    *,
-    failure: Refusal,
+    job: Ingestion, lane: Lane, group: Sequence[Prepared], failure: Refusal
 ) -> Flow[list[Prepared]]:
     """Find out which documents the embedder refuses.
 
-    One that fails for the first few is down, and is not asked for the rest.
+    One that fails for the first few is down, and is not asked for the rest. What was answered for the
+    others is known by now.
     """
     done: list[Prepared] = []
     fails = 0
     for item in group:
-        asked = len(group) > 1 and fails < PATIENCE
-        if asked and not job.afford([item], vectors):
-            continue
-        refusal = (yield from _embed(job, lane, [item], vectors)) if asked else failure
+        refusal: Refusal | None = failure
+        if len(group) > 1 and fails < PATIENCE:
+            known = yield from job.known(lane, [item])
+            if not job.afford([item], known):
+                continue
+            refusal = yield from _embed(job, lane, [item], known)
         if refusal is None:
             done.append(item)
             continue
@@ -221,36 +206,15 @@ def _one_by_one(
 
 
 def _embed(
-    job: Ingestion, lane: Lane, group: Sequence[Prepared], vectors: dict[bytes, bytes]
+    job: Ingestion, lane: Lane, group: Sequence[Prepared], known: Known
 ) -> Flow[Refusal | None]:
-    """Vectors for documents: known ones, else new ones, which are known from then on; or why there are none.
-
-    The budget has granted them.
-    """
-    missing = {
-        key: piece
-        for item in group
-        for key, piece in zip(item.hashes, item.chunks, strict=True)
-        if key not in vectors
-    }
-    tokens = sum(piece.tokens for piece in missing.values())
+    """Vectors for documents that the budget has granted, or why there are none."""
     try:
-        fresh = yield from embed_documents(
-            lane.embedder, [piece.embedded_text for piece in missing.values()], tokens=tokens
-        )
-        made = dict(zip(missing, encode_all(fresh), strict=True))
+        yield from job.vectors(lane).complete(group, known)
     except errors.CredentialsMissing:
         raise
-    except errors.EmbeddingError as exc:
+    except (errors.EmbeddingError, errors.InvalidArgument) as exc:
         return exc
-    except errors.InvalidArgument as exc:
-        job.budget.give_back(tokens)
-        return exc
-    vectors.update(made)
-    job.fresh.update(made)
-    for item in group:
-        item.vectors = [vectors[key] for key in item.hashes]
-    job.paid(len(missing), tokens)
     return None
 
 
@@ -271,6 +235,7 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
         if len(group) == 1:
+            yield from job.vectors(job.lane).keep(group[0])
             yield from give_up(job, group, str(exc))
             return []
         written = []

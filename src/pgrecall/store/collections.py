@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from pgrecall import errors
 from pgrecall.flow import Flow
+from pgrecall.store.reuse import Model
 from pgrecall.store.session import fetch, transaction
 
 #: The longest vector that an HNSW index of halfvec takes (pgvector, hnsw limits).
@@ -36,6 +37,11 @@ class Generation:
     def table(self) -> str:
         """The name of the partition that holds its chunks, in the schema pgrecall."""
         return f"chunks_g{self.generation_id}"
+
+    @property
+    def model(self) -> Model:
+        """Whose vectors it holds."""
+        return Model(self.embedder, self.dimensions)
 
     @property
     def partition(self) -> sql.Identifier:
@@ -80,6 +86,17 @@ def active(name: str) -> Flow[Generation]:
             f'There is no collection named "{name}"; `pgrecall collections` lists them.'
         )
     return from_row(rows[0])
+
+
+def generations() -> Flow[list[Generation]]:
+    """Every generation of every collection."""
+    rows = yield from fetch(
+        sql.SQL(
+            "SELECT {} FROM pgrecall.generations AS g JOIN pgrecall.collections AS c"
+            " ON c.collection_id = g.collection_id ORDER BY c.name, g.generation_id"
+        ).format(sql.SQL(COLUMNS))
+    )
+    return [from_row(row) for row in rows]
 
 
 def names() -> Flow[list[str]]:
@@ -155,7 +172,7 @@ def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[
 
 
 def create_partition(generation: Generation) -> Flow[None]:
-    """Made beside the parent and then attached: searches that run meanwhile are not held up."""
+    """Where its chunks go. Made beside the parent and then attached: searches are not held up."""
     number = sql.Literal(generation.generation_id)
     inline = generation.dimensions <= INLINE_DIMENSIONS
     for statement in (

@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pgrecall.errors import GenerationChanged
+from pgrecall.errors import DatabaseError, GenerationChanged
 from pgrecall.flow import Flow
-from pgrecall.store import lanes
+from pgrecall.store import lanes, reuse
 from pgrecall.store.collections import Generation
-from pgrecall.store.session import Row, copy_rows, fetch, fetch_binary, transaction
+from pgrecall.store.session import Row, copy_rows, fetch, transaction
 from pgrecall.types import Chunk, Document, Failure, Markup
 
 #: Document ids are uuid5(NAMESPACE, [collection, tenant, uri]): made in the client, the same everywhere.
 NAMESPACE = UUID("6f0d5f3e-6a0e-5b53-9d2a-5d3c1c1f7a10")
+
+#: A document of more chunks is embedded and written in parts of so many.
+LONG = 512
 
 #: A document's identity: (tenant_id, document_id), as in every key.
 Key = tuple[str, UUID]
@@ -39,12 +41,17 @@ class Prepared:
     chunks: list[Chunk] = field(default_factory=list)
     #: One a chunk: the key under which its vector is found again.
     hashes: list[bytes] = field(default_factory=list)
-    #: One a chunk, in pgvector's wire format; empty until embedded.
+    #: One a chunk, in pgvector's wire format; empty until embedded. Those of a long document are never
+    #: in memory at once: they wait in the database (``store.reuse``).
     vectors: list[bytes] = field(default_factory=list)
+    #: Hashes of those vectors that wait in the database all the same, from an attempt that failed.
+    waiting: set[bytes] = field(default_factory=set)
     #: Whether the ledger held a version of it before.
     known: bool = False
     #: The same document as generations that are being built hold it.
     others: list[Prepared] = field(default_factory=list)
+    #: The only version that it may replace; None: whichever is there.
+    replaces: int | None = None
 
     @property
     def key(self) -> Key:
@@ -63,10 +70,17 @@ def document_id(collection: str, document: Document) -> UUID:
 
 
 def document_hash(document: Document, markup: Markup) -> bytes:
-    """SHA-256 over all of a document that reaches the database."""
+    """SHA-256 over all of a document that reaches the database, and the same when it comes back."""
     fields = [document.uri, document.title, document.mime_type, markup, document.language]
-    rest = json.dumps([*fields, document.pages, document.metadata], sort_keys=True)
+    # As jsonb gives it back: keys are texts, and 1e22 is a whole number.
+    metadata = json.loads(json.dumps(dict(document.metadata)), parse_float=_number)
+    rest = json.dumps([*fields, document.pages, metadata], sort_keys=True)
     return hashlib.sha256(f"{rest}\n{document.text}".encode("utf-8", "replace")).digest()
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    return int(value) if value.is_integer() else value
 
 
 def chunk_hash(chunk: Chunk) -> bytes:
@@ -106,24 +120,6 @@ def forget_failure(key: Key) -> Flow[None]:
     )
 
 
-def stored_vectors(generation: Generation, hashes: Iterable[bytes]) -> Flow[dict[bytes, bytes]]:
-    """Vectors that the generation holds for equal texts, in wire format, by chunk hash."""
-    if not generation.generation_id:
-        return {}
-    # From the partition itself: before its first ANALYZE, a condition on the generation would look so
-    # selective to the planner that it would scan the whole partition for it.
-    rows = yield from fetch_binary(
-        sql.SQL(
-            """
-            SELECT DISTINCT ON (content_hash) content_hash, embedding FROM {partition}
-             WHERE content_hash = ANY(%s)
-            """
-        ).format(partition=generation.partition),
-        [list(hashes)],
-    )
-    return {bytes(key): bytes(vector) for key, vector in rows}
-
-
 def write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     """Swap whole documents for their new versions, in one short transaction.
 
@@ -142,6 +138,7 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
     # finds what is missing; ``indexes.settle`` ends with a commit that waits for the disk.
     yield from fetch("SET LOCAL synchronous_commit = off")
     open_ = yield from lanes.lanes(generation)
+    batch = yield from _expected(batch)
     if any(p.generation.generation_id != generation.generation_id for p in batch):
         raise GenerationChanged
     for item in batch:
@@ -163,7 +160,51 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
             ],
         )
     copies = [item for prepared in batch for item in (prepared, *prepared.others)]
-    yield from copy_rows(COPY, COPY_TYPES, chunk_rows(copies))
+    yield from copy_chunks(copies)
+
+
+def copy_chunks(batch: Sequence[Prepared]) -> Flow[None]:
+    """Write the chunks of documents, each into its generation; vectors that waited for them go."""
+    short = [item for item in batch if len(item.chunks) <= LONG]
+    rows = (row for item in short for row in _rows(item, slice(0, LONG), item.vectors))
+    yield from copy_rows(COPY, COPY_TYPES, rows)
+    for item in short:
+        yield from reuse.forget(item.generation.model, list(item.waiting))
+    for item in batch:
+        if len(item.chunks) > LONG:
+            yield from _write_long(item)
+
+
+def _write_long(prepared: Prepared) -> Flow[None]:
+    """The chunks of a long document, a part at a time, with the vectors that wait for them."""
+    model = prepared.generation.model
+    for part in reuse.slices(len(prepared.chunks), LONG):
+        keys = prepared.hashes[part]
+        found = (yield from reuse.stored(model, set(keys))).vectors
+        if not found.keys() >= set(keys):
+            raise DatabaseError("Vectors that waited for this document were removed; run it again.")
+        vectors = [found[key] for key in keys]
+        yield from copy_rows(COPY, COPY_TYPES, _rows(prepared, part, vectors))
+    # Not before: a text may stand in two parts.
+    for part in reuse.slices(len(prepared.chunks), LONG):
+        yield from reuse.forget(model, prepared.hashes[part])
+
+
+def _expected(batch: Sequence[Prepared]) -> Flow[Sequence[Prepared]]:
+    """Without those that were to replace a version which somebody else has replaced."""
+    bound = {p.key: p for p in batch if p.replaces is not None}
+    if not bound:
+        return batch
+    rows = yield from fetch(
+        """
+        SELECT tenant_id, document_id, version FROM pgrecall.documents
+         WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
+         ORDER BY tenant_id, document_id FOR UPDATE
+        """,
+        [list({tenant for tenant, _ in bound}), [identity for _, identity in bound]],
+    )
+    versions = {(tenant, identity): version for tenant, identity, version in rows}
+    return [p for p in batch if p.replaces in (None, versions.get(p.key))]
 
 
 def know_languages(generations: Sequence[int], batch: Sequence[Prepared]) -> Flow[None]:
@@ -244,33 +285,34 @@ def _array(generations: Sequence[Generation]) -> str:
     return "{" + ",".join(str(g.generation_id) for g in generations) + "}"
 
 
-def chunk_rows(batch: Iterable[Prepared]) -> Iterator[tuple[object, ...]]:
-    """The rows of the documents' chunks, for ``COPY``."""
-    for prepared in batch:
-        document = prepared.document
-        metadata = JSONB_VERSION + json.dumps(dict(document.metadata)).encode()
-        for chunk, key, vector in zip(
-            prepared.chunks, prepared.hashes, prepared.vectors, strict=True
-        ):
-            yield (
-                prepared.generation.generation_id,
-                document.tenant_id,
-                prepared.document_id,
-                chunk.ordinal,
-                chunk.start,
-                chunk.end,
-                page_of(document.pages, chunk.start),
-                chunk.tokens,
-                document.uri,
-                document.title,
-                list(chunk.headings),
-                chunk.header,
-                chunk.content,
-                key,
-                document.language or prepared.generation.language,
-                metadata,
-                vector,
-            )
+def _rows(
+    prepared: Prepared, part: slice, vectors: Sequence[bytes]
+) -> Iterator[tuple[object, ...]]:
+    """The rows of some of a document's chunks; ``vectors`` are those of the part."""
+    document = prepared.document
+    metadata = JSONB_VERSION + json.dumps(dict(document.metadata)).encode()
+    for chunk, key, vector in zip(
+        prepared.chunks[part], prepared.hashes[part], vectors, strict=True
+    ):
+        yield (
+            prepared.generation.generation_id,
+            document.tenant_id,
+            prepared.document_id,
+            chunk.ordinal,
+            chunk.start,
+            chunk.end,
+            page_of(document.pages, chunk.start),
+            chunk.tokens,
+            document.uri,
+            document.title,
+            list(chunk.headings),
+            chunk.header,
+            chunk.content,
+            key,
+            document.language or prepared.generation.language,
+            metadata,
+            vector,
+        )
 
 
 def page_of(pages: Sequence[int], offset: int) -> int | None:

@@ -11,15 +11,13 @@ from pgrecall.errors import GenerationChanged
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import (
-    COPY,
-    COPY_TYPES,
     Key,
     Prepared,
-    chunk_rows,
+    copy_chunks,
     know_languages,
 )
 from pgrecall.store.lanes import share
-from pgrecall.store.session import copy_rows, fetch, transaction
+from pgrecall.store.session import fetch, transaction
 from pgrecall.types import Document
 
 
@@ -169,7 +167,7 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
     )
     chosen = [p for p in batch if p.key in taken]
     yield from know_languages([number], chosen)
-    yield from copy_rows(COPY, COPY_TYPES, chunk_rows(chosen))
+    yield from copy_chunks(chosen)
     return list(taken)
 
 

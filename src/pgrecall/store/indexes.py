@@ -8,7 +8,7 @@ from psycopg import sql
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
-from pgrecall.store import wordsearch
+from pgrecall.store import reuse, wordsearch
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
 
@@ -42,13 +42,14 @@ def build(generation: Generation) -> Flow[bool]:
     Each is built in a transaction of its own, with the server's parallel workers. Writers of the same
     generation wait for it, readers do not; a build that was cut off leaves nothing behind.
     """
-    missing = yield from _missing(generation)
-    for name in missing:
+    absent = yield from missing(generation)
+    for name in absent:
         yield from transaction(_build(generation, name))
-    return bool(missing)
+    return bool(absent)
 
 
-def _missing(generation: Generation) -> Flow[list[str]]:
+def missing(generation: Generation) -> Flow[list[str]]:
+    """Which of the search indexes are not there, or not valid."""
     rows = yield from fetch(
         """
         SELECT name FROM unnest(%s::text[]) WITH ORDINALITY AS n (name, position)
@@ -122,6 +123,7 @@ def settle(generation: Generation, *, written: int) -> Flow[None]:
     Empties the pending lists of the GIN indexes, so that the next search does not read them.
     """
     yield from build(generation)
+    yield from reuse.sweep()
     for name in ("tsv", "metadata"):
         yield from fetch(
             "SELECT gin_clean_pending_list(to_regclass(%s))",
@@ -179,19 +181,14 @@ def index_all_metadata(generation: Generation) -> Flow[None]:
     for key, kind in rows:
         there = yield from fetch(
             "SELECT true FROM pg_index WHERE indisvalid AND indexrelid = to_regclass(%s)",
-            [f"pgrecall.{_metadata_name(generation, key, kind)}"],
+            [f"pgrecall.{metadata_index(generation, key, kind)}"],
         )
         if not there:
             yield from _build_metadata(generation, key, kind)
 
 
-def _metadata_name(generation: Generation, key: str, kind: str) -> str:
-    digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()[:12]
-    return f"{generation.table}_metadata_{digest}"
-
-
 def _build_metadata(generation: Generation, key: str, kind: str) -> Flow[None]:
-    name = _metadata_name(generation, key, kind)
+    name = metadata_index(generation, key, kind)
     rows = yield from fetch("SELECT pgrecall.metadata_expression(%s, 'metadata', %s)", [kind, key])
     # A build that was cut off left an index that nobody uses.
     yield from fetch(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("pgrecall", name)))
@@ -204,6 +201,21 @@ def _build_metadata(generation: Generation, key: str, kind: str) -> Flow[None]:
         )
     )
     yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
+
+
+def metadata_index(generation: Generation, key: str, kind: str) -> str:
+    """The name of the btree on one key of the metadata."""
+    digest = hashlib.sha256(f"{kind}:{key}".encode()).hexdigest()[:12]
+    return f"{generation.table}_metadata_{digest}"
+
+
+def is_valid(name: str) -> Flow[bool]:
+    """Whether there is an index of that name which Postgres uses."""
+    rows = yield from fetch(
+        "SELECT EXISTS (SELECT FROM pg_index WHERE indisvalid AND indexrelid = to_regclass(%s))",
+        [f"pgrecall.{name}"],
+    )
+    return bool(rows[0][0])
 
 
 def _count_words(generation: Generation) -> Flow[None]:

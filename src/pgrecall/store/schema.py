@@ -211,6 +211,18 @@ chunks = Table(
     postgresql_partition_by="LIST (generation_id)",
 )
 
+# Vectors that were paid for and wait for their document (``store.reuse``). No key: COPY could not go on
+# after a conflict, and a text that is kept twice does no harm.
+paid_vectors = Table(
+    "paid_vectors",
+    metadata,
+    Column("content_hash", LargeBinary, nullable=False, index=True),
+    Column("embedder", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("embedding", Halfvec, nullable=False),
+    _created(),
+)
+
 #: The foreign key of ``queue`` to procrastinate's jobs, which only the migration knows.
 TO_JOBS = "fk_queue_procrastinate_jobs"
 
@@ -279,6 +291,7 @@ __all__ = [
     "generations",
     "lexemes",
     "metadata",
+    "paid_vectors",
     "queries",
     "queue",
     "runs",

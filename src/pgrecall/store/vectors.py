@@ -62,6 +62,13 @@ def encode_all(vectors: FloatArray) -> list[bytes]:
     return [header + row.tobytes() for row in halves]
 
 
+def storable(vector: FloatArray) -> bool:
+    """Whether ``encode_all`` takes it."""
+    with np.errstate(over="ignore"):
+        half = np.asarray(vector, dtype=np.float32).astype(np.float16)
+    return bool(np.isfinite(half).all() and half.any())
+
+
 def decode_all(wires: Sequence[bytes]) -> FloatArray:
     """The inverse of ``encode_all``: shape (n, dimensions)."""
     rows = [np.frombuffer(wire, dtype=">f2", offset=HEADER.size) for wire in wires]

@@ -1,0 +1,151 @@
+"""Vectors for chunks: those that are paid for already, else new ones, and none is ever paid for twice."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pgrecall.embed.base import Embedder
+from pgrecall.embed.steps import embed_documents
+from pgrecall.errors import EmbeddingError, InvalidArgument
+from pgrecall.flow import Flow
+from pgrecall.store import reuse
+from pgrecall.store.documents import LONG, Prepared
+from pgrecall.store.vectors import encode_all, storable
+from pgrecall.types import Chunk, FloatArray
+
+#: Groups that are embedded and not yet in the database: one that waits to be handed on, one between the
+#: stages, two that are being written.
+UNDER_WAY = 4
+
+
+@dataclass(slots=True)
+class Known:
+    """Which texts of some documents need not be paid for, by chunk hash."""
+
+    #: In pgvector's wire format; those of long documents stay in the database.
+    vectors: dict[bytes, bytes] = field(default_factory=dict)
+    #: Those of them that wait in ``paid_vectors``.
+    kept: set[bytes] = field(default_factory=set)
+    #: What is known besides.
+    elsewhere: list[Container[bytes]] = field(default_factory=list)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.vectors or any(key in others for others in self.elsewhere)
+
+
+class Vectors:
+    """What one run asks an embedder for, or finds that it need not.
+
+    ``paid(chunks, tokens)`` counts what was embedded; ``unsent(tokens)`` is told of texts that the embedder
+    refused before it asked anybody.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        paid: Callable[[int, int], None],
+        unsent: Callable[[int], None],
+    ) -> None:
+        self._embedder = embedder
+        self._paid = paid
+        self._unsent = unsent
+        self._recent: deque[dict[bytes, bytes]] = deque(maxlen=UNDER_WAY)
+
+    def known(self, group: Sequence[Prepared], *, long: bool) -> Flow[Known]:
+        """What is stored of the documents' texts, or was embedded by this run a moment ago.
+
+        Long documents are looked through only if ``long``: for who has to know the price beforehand.
+        """
+        keys = {key for item in group if len(item.chunks) <= LONG for key in item.hashes}
+        # In this order: what is not under way any more is stored.
+        recent = {key: known[key] for known in self._recent for key in keys & known.keys()}
+        found = yield from reuse.stored(self._model, keys - recent.keys())
+        known = Known(found.vectors | recent, found.kept)
+        for item in group if long else ():
+            if len(item.chunks) > LONG:
+                known.elsewhere.append((yield from self._known_long(item)))
+        return known
+
+    def _known_long(self, item: Prepared) -> Flow[set[bytes]]:
+        keys: set[bytes] = set()
+        for part in reuse.slices(len(item.chunks), LONG):
+            keys |= (yield from reuse.stored(self._model, set(item.hashes[part]))).vectors.keys()
+        return keys
+
+    def complete(self, group: Sequence[Prepared], known: Known) -> Flow[None]:
+        """Give each chunk of these documents its vector; those of a long document wait in the database.
+
+        Raises EmbeddingError and InvalidArgument; what was answered before that is kept.
+        """
+        for item in group:
+            if len(item.chunks) > LONG:
+                yield from self._complete_long(item)
+        short = [item for item in group if len(item.chunks) <= LONG]
+        texts = {
+            key: piece
+            for item in short
+            for key, piece in zip(item.hashes, item.chunks, strict=True)
+        }
+        fresh = yield from self._embed(texts, known.vectors)
+        self._recent.append(fresh)
+        vectors = known.vectors | fresh
+        for item in short:
+            item.vectors = [vectors[key] for key in item.hashes]
+            item.waiting = known.kept & set(item.hashes)
+
+    def keep(self, item: Prepared) -> Flow[None]:
+        """The document could not be written: its vectors wait for the next attempt."""
+        yield from reuse.keep(self._model, dict(zip(item.hashes, item.vectors, strict=False)))
+
+    @property
+    def _model(self) -> reuse.Model:
+        return reuse.Model(self._embedder.name, self._embedder.dimensions)
+
+    def _complete_long(self, item: Prepared) -> Flow[None]:
+        """A part at a time, each kept as soon as it is there: a run that is killed pays for one part again."""
+        for part in reuse.slices(len(item.chunks), LONG):
+            texts = dict(zip(item.hashes[part], item.chunks[part], strict=True))
+            found = yield from reuse.stored(self._model, texts)
+            fresh = yield from self._embed(texts, found.vectors)
+            # Those of the old version are kept too: it goes before the new one is written.
+            waiting = {k: v for k, v in found.vectors.items() if k not in found.kept}
+            yield from reuse.keep(self._model, waiting | fresh)
+
+    def _embed(
+        self, texts: Mapping[bytes, Chunk], known: Mapping[bytes, bytes]
+    ) -> Flow[dict[bytes, bytes]]:
+        """New vectors for what is not known, in wire format."""
+        missing = {key: piece for key, piece in texts.items() if key not in known}
+        tokens = sum(piece.tokens for piece in missing.values())
+        asked = [piece.embedded_text for piece in missing.values()]
+        try:
+            vectors = yield from embed_documents(self._embedder, asked, tokens=tokens)
+        except EmbeddingError as exc:
+            yield from self._rescue(missing, exc.answered)
+            raise
+        except InvalidArgument:
+            self._unsent(tokens)
+            raise
+        try:
+            fresh = dict(zip(missing, encode_all(vectors), strict=True))
+        except InvalidArgument:
+            yield from self._rescue(missing, dict(enumerate(vectors)))
+            raise
+        self._count(missing, fresh)
+        return fresh
+
+    def _rescue(
+        self, missing: Mapping[bytes, Chunk], answered: Mapping[int, FloatArray]
+    ) -> Flow[None]:
+        """Keep what was answered before a request failed, or beside a vector that cannot be stored."""
+        keys = list(missing)
+        good = {place: row for place, row in answered.items() if storable(row)}
+        rescued = {keys[place]: encode_all(row[None])[0] for place, row in good.items()}
+        yield from reuse.keep(self._model, rescued)
+        self._count(missing, rescued)
+
+    def _count(self, texts: Mapping[bytes, Chunk], fresh: Mapping[bytes, bytes]) -> None:
+        if fresh:
+            self._paid(len(fresh), sum(texts[key].tokens for key in fresh))
