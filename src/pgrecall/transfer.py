@@ -137,7 +137,7 @@ class VectorSource:
             content=options.content_field,
             metadata=options.metadata_field,
             # That of a table has been found already.
-            vector=options.vector_field if self._left_columns is None else None.vector_field,
+            vector=options.vector_field,
         )
         found = (self._owned(piece) for piece in pieces(self._rows, columns, self.taken))
         if options.group_by is None:

@@ -62,6 +62,8 @@ def declare_embedder(name: str, dimensions: int) -> DeclaredEmbedder:
             f"{name} makes vectors of {model.dimensions} numbers, not {dimensions}: name the embedder "
             f"that made them, or given:NAME@{dimensions}."
         )
+    if name.startswith(GIVEN) and not name.endswith(f"@{dimensions}"):
+        name = f"{name}@{dimensions}"
     if model is not None and dimensions != model.dimensions and "@" not in name:
         bare, mark, options = name.partition("?")
         name = f"{bare}@{dimensions}{mark}{options}"

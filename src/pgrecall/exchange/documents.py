@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -99,16 +99,11 @@ def placed(given: EmbeddedDocument, text: str, count: Callable[[str], int]) -> l
             content=chunk.content,
             header=chunk.header,
             headings=chunk.headings,
-            tokens=chunk.tokens or 0,
         )
-        if chunk.tokens is None:
-            piece = Chunk(**{**_fields(piece), "tokens": count(piece.embedded_text)})
+        tokens = count(piece.embedded_text) if chunk.tokens is None else chunk.tokens
+        piece = replace(piece, tokens=max(1, tokens))
         chunks.append(piece)
     return chunks
-
-
-def _fields(chunk: Chunk) -> dict[str, Any]:
-    return {name: getattr(chunk, name) for name in Chunk.__slots__}
 
 
 def _starts(given: EmbeddedDocument, text: str) -> Iterator[int]:

@@ -6,7 +6,6 @@ and embed the text themselves), the record of the run.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from pgrecall.ingest.job import CHUNK_BATCH, TEXT_BATCH, Ingestion, Lane
 from pgrecall.ingest.record import recorded, recorded_async
 from pgrecall.ingest.stages import branch_out, give_up, identified, swap
 from pgrecall.settle import settle
-from pgrecall.store import collections, documents, queue
+from pgrecall.store import collections, documents, exporting, queue
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import AsyncSession, Session, transaction
 from pgrecall.store.vectors import encode_all
@@ -112,39 +111,45 @@ def prepare(
     if not given.uri:
         raise errors.InvalidArgument(f"{given.place} has no id.")
     document = given.document()
+    for text in (given.uri, given.tenant_id, document.text, given.title or ""):
+        _check_text(given.place, text)
     chunks = placed(given, document.text, lambda text: embedder.tokenizer.count(text))
     wires = encode_all(vectors(given, generation.dimensions, metric=generation.metric))
     prepared = identified(generation, document)
     prepared.chunks = chunks
     prepared.hashes = [documents.chunk_hash(chunk) for chunk in chunks]
     prepared.vectors = wires
-    prepared.content_hash = _version(prepared)
     return prepared
 
 
-def _version(prepared: Prepared) -> bytes:
-    """SHA-256 over the document, where it is cut, and the vectors."""
-    digest = hashlib.sha256(prepared.content_hash)
-    for chunk, vector in zip(prepared.chunks, prepared.vectors, strict=True):
-        digest.update(repr((chunk.start, chunk.end, chunk.header, chunk.headings)).encode())
-        digest.update(vector)
-    return digest.digest()
+def _check_text(place: str, text: str) -> None:
+    if "\x00" in text:
+        raise errors.InvalidArgument(f"{place} holds a NUL character, which Postgres cannot store.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise errors.InvalidArgument(
+            f"{place} holds half of a surrogate pair, which is no valid Unicode; remove it."
+        ) from exc
 
 
 def _select(job: Ingestion, batch: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Those that are new or changed."""
     waiting = yield from queue.waiting(job.generation, [item.document for item in batch])
     ledger = yield from documents.ledger([item.key for item in batch])
-    changed = []
+    unchanged = []
     for item in batch:
         stored = ledger.get(item.key)
         item.known = stored is not None and stored.content_hash is not None
         here = stored is not None and job.generation.generation_id in stored.generations
-        same = stored is not None and stored.content_hash == item.content_hash
-        if same and here and item.name not in waiting:
-            job.skipped()
-        else:
-            changed.append(item)
+        text = stored is not None and stored.content_hash == item.content_hash
+        if text and here and item.name not in waiting:
+            unchanged.append(item)
+    # The ledger knows the text; where it is cut, and the vectors, stand with the chunks.
+    same = yield from exporting.same(job.generation, unchanged)
+    changed = [item for item in batch if item.key not in same]
+    for _ in same:
+        job.skipped()
     job.tell()
     return changed
 

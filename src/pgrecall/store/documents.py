@@ -165,13 +165,14 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
 
 def copy_chunks(batch: Sequence[Prepared]) -> Flow[None]:
     """Write the chunks of documents, each into its generation; vectors that waited for them go."""
-    short = [item for item in batch if len(item.chunks) <= LONG]
-    rows = (row for item in short for row in _rows(item, slice(0, LONG), item.vectors))
+    # A long document that was made elsewhere brings its vectors.
+    short = [item for item in batch if len(item.chunks) <= LONG or item.vectors]
+    rows = (row for item in short for row in _rows(item, slice(None), item.vectors))
     yield from copy_rows(COPY, COPY_TYPES, rows)
     for item in short:
         yield from reuse.forget(item.generation.model, list(item.waiting))
     for item in batch:
-        if len(item.chunks) > LONG:
+        if len(item.chunks) > LONG and not item.vectors:
             yield from _write_long(item)
 
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from pgrecall.exchange.documents import EmbeddedChunk, EmbeddedDocument
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Key
+from pgrecall.store.documents import Key, Prepared
 from pgrecall.store.session import fetch, fetch_binary
 from pgrecall.store.vectors import decode_all
 
@@ -64,6 +64,38 @@ def page(generation: Generation, after: Key | None) -> Flow[Page | None]:
     for (tenant, _), chunks in groupby(rows, key=lambda row: (row[0], row[1])):
         documents.append(_document(generation, tenant, list(chunks)))
     return Page(documents, keys[-1])
+
+
+def same(generation: Generation, prepared: Sequence[Prepared]) -> Flow[set[Key]]:
+    """Those of the documents whose stored chunks, with their vectors, are these."""
+    if not prepared:
+        return set()
+    rows = yield from fetch_binary(
+        sql.SQL(
+            """
+            SELECT tenant_id, document_id, start_offset, end_offset, header, headings, embedding
+              FROM {partition} WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
+             ORDER BY tenant_id, document_id, ordinal
+            """
+        ).format(partition=generation.partition),
+        [
+            sorted({item.document.tenant_id for item in prepared}),
+            [item.document_id for item in prepared],
+        ],
+    )
+    stored: dict[Key, list[object]] = {item.key: [] for item in prepared}
+    for tenant, identity, start, end, header, headings, vector in rows:
+        if (tenant, identity) in stored:
+            stored[tenant, identity].append((start, end, header, tuple(headings), bytes(vector)))
+    return {
+        item.key
+        for item in prepared
+        if stored[item.key]
+        == [
+            (chunk.start, chunk.end, chunk.header, tuple(chunk.headings), vector)
+            for chunk, vector in zip(item.chunks, item.vectors, strict=True)
+        ]
+    }
 
 
 def _keys(generation: Generation, after: Key | None) -> Flow[list[Key]]:
