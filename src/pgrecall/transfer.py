@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -46,8 +45,8 @@ class ImportOptions:
     #: None: each row is a document of its own, under its id.
     group_by: str | None = None
     order_by: str | None = None
-    #: Whose the documents become.
-    tenant_id: str = ""
+    #: Whose the documents become; None: whose they were, in our own files, else nobody's.
+    tenant_id: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,6 +128,14 @@ class VectorSource:
 
     def documents(self) -> Iterator[EmbeddedDocument | Failure]:
         """What is in it. Can be called once."""
+        tenant_id = self.options.tenant_id
+        for item in self._documents():
+            if isinstance(item, EmbeddedDocument) and tenant_id is not None:
+                yield replace(item, tenant_id=tenant_id)
+            else:
+                yield item
+
+    def _documents(self) -> Iterator[EmbeddedDocument | Failure]:
         if self.layout == "pgrecall":
             return documents(self._counted())
         options = self.options
@@ -137,9 +144,9 @@ class VectorSource:
             content=options.content_field,
             metadata=options.metadata_field,
             # That of a table has been found already.
-            vector=options.vector_field,
+            vector=options.vector_field if self._left_columns is None else None,
         )
-        found = (self._owned(piece) for piece in pieces(self._rows, columns, self.taken))
+        found = pieces(self._rows, columns, self.taken)
         if options.group_by is None:
             return single(found)
         return grouped(found, options.group_by, options.order_by, self.taken)
@@ -148,11 +155,6 @@ class VectorSource:
         for row in self._rows:
             self.taken.rows += 1
             yield row
-
-    def _owned(self, piece: Any) -> Any:
-        if not isinstance(piece, Failure):
-            piece.tenant_id = self.options.tenant_id
-        return piece
 
     def report(self, ingest: IngestReport) -> ImportReport:
         """What was taken, and what was left behind."""

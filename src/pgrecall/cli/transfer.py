@@ -105,7 +105,7 @@ def import_(
         vector_field=layout.vector_field,
         group_by=layout.group_by,
         order_by=layout.order_by,
-        tenant_id=tenant or "",
+        tenant_id=tenant,
     )
     with open_database(url) as db:
         opened = VectorSource(source, options)

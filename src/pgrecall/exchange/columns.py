@@ -79,7 +79,6 @@ class Piece:
     content: str
     vector: Any
     metadata: dict[str, Any]
-    tenant_id: str = ""
 
 
 def pieces(
@@ -238,7 +237,6 @@ def together(uri: str, members: list[Piece], metadata: Mapping[str, Any]) -> Emb
     """Pieces as the chunks of one document; ``metadata`` instead of theirs if there are several."""
     return EmbeddedDocument(
         uri=uri,
-        tenant_id=members[0].tenant_id,
         metadata=metadata if len(members) > 1 else members[0].metadata,
         chunks=[
             EmbeddedChunk(
