@@ -44,10 +44,13 @@ ROUND_LIMIT = 120.0
 #: Seconds that a reader leaves to others between its questions.
 PAUSE = 0.05
 
-Arguments = Callable[[Path], tuple[object, ...]]
+Commands = Callable[[Path], list[list[object]]]
 
-#: What writes; given the folder, the arguments of a command of pgrecall.
-WRITERS: dict[str, Arguments] = {"ingest": lambda tree: ("ingest", tree, "--quiet")}
+#: What writes; given the folder, the arguments of commands of pgrecall, one after the other.
+WRITERS: dict[str, Commands] = {
+    "ingest": lambda tree: [["ingest", tree, "--quiet"]],
+    "worker": lambda tree: [["ingest", tree, "--queue", "--quiet"], ["worker", "--drain"]],
+}
 
 
 def text(number: int, version: int) -> str:
@@ -61,16 +64,21 @@ def text(number: int, version: int) -> str:
     )
 
 
-def _pgrecall(arguments: list[str], url: str) -> None:
-    """What a process of the writer does: the command, and nothing else."""
+def _pgrecall(commands: list[list[str]], url: str) -> None:
+    """What a process of the writer does: the commands, and nothing else. The first that fails ends it."""
     from pgrecall.cli import main
 
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     os.environ["PGRECALL_DATABASE_URL"] = url
-    sys.argv = ["pgrecall", *arguments]
-    main()
+    for arguments in commands:
+        sys.argv = ["pgrecall", *arguments]
+        try:
+            main()
+        except SystemExit as end:
+            if end.code:
+                raise
 
 
 class Arena:
@@ -78,7 +86,7 @@ class Arena:
 
     def __init__(self, home: Path, tree: Path, *, seed: int, writer: str = "ingest") -> None:
         self.random = random.Random(seed)
-        self.home, self.tree, self._arguments = home, tree, WRITERS[writer]
+        self.home, self.tree, self._commands = home, tree, WRITERS[writer]
         self.server = EmbeddedServer.start(home, settings=SETTINGS)
         migrate.upgrade(self.server.url)
         with pgrecall.connect(self.server.url) as db:
@@ -104,8 +112,8 @@ class Arena:
 
     def write(self) -> Writer:
         """Start the writer."""
-        arguments = [str(part) for part in self._arguments(self.tree)]
-        process = _SERVER.Process(target=_pgrecall, args=(arguments, self.url))
+        commands = [[str(part) for part in command] for command in self._commands(self.tree)]
+        process = _SERVER.Process(target=_pgrecall, args=(commands, self.url))
         process.start()
         return process
 
@@ -325,9 +333,10 @@ BACKENDS = """
 
 
 if __name__ == "__main__":
-    # python -m tests.acceptance.kills [KILLS] [SEED]
-    number, chance = (int(given) for given in [*sys.argv[1:], *["100", "1"][len(sys.argv) - 1 :]])
+    # python -m tests.acceptance.kills [KILLS] [SEED] [ingest|worker]
+    number, chance, wanted = [*sys.argv[1:], *["100", "1", "ingest"][len(sys.argv) - 1 :]]
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        done = storm(Path(folder, "home"), Path(folder, "tree"), kills=number, seed=chance)
+        home, tree = Path(folder, "home"), Path(folder, "tree")
+        done = storm(home, tree, kills=int(number), seed=int(chance), writer=wanted)
         print(dict(done.kills), f"{done.answers} answers, {time.monotonic() - began:.0f} s")
