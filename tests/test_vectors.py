@@ -97,6 +97,14 @@ def test_documents_come_with_chunks_and_vectors(docs: Collection) -> None:
     assert docs.search("quinces", mode="text")[0].start == 26
 
 
+def test_chunks_that_leave_text_out_are_no_fault(docs: Collection, db: Database) -> None:
+    chunk = EmbeddedChunk(content="Two.", embedding=unit(1))
+    docs.add_chunks(EmbeddedDocument(uri="gaps", text="One. Two. Three.", chunks=[chunk]))
+    with psycopg.connect(db.url) as connection:
+        assert connection.execute("SELECT given FROM pgrecall.documents").fetchall() == [(True,)]
+    assert db.verify().problems == []
+
+
 def test_without_a_text_the_chunks_make_it(docs: Collection) -> None:
     chunks = [EmbeddedChunk(content=f"Part {n}.", embedding=unit(n)) for n in range(3)]
     docs.add_chunks([EmbeddedDocument(uri="parts", chunks=chunks)])

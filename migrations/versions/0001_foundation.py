@@ -138,6 +138,7 @@ def create_tables() -> None:
         sa.Column("pages", ARRAY(sa.Integer), nullable=False),
         sa.Column("metadata", JSONB, nullable=False),
         sa.Column("notes", ARRAY(sa.Text), nullable=False),
+        sa.Column("given", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("error", sa.Text),

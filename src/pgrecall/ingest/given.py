@@ -116,6 +116,7 @@ def prepare(
     chunks = placed(given, document.text, lambda text: embedder.tokenizer.count(text))
     wires = encode_all(vectors(given, generation.dimensions, metric=generation.metric))
     prepared = identified(generation, document)
+    prepared.given = True
     prepared.chunks = chunks
     prepared.hashes = [documents.chunk_hash(chunk) for chunk in chunks]
     prepared.vectors = wires

@@ -46,6 +46,8 @@ class Prepared:
     vectors: list[bytes] = field(default_factory=list)
     #: Hashes of those vectors that wait in the database all the same, from an attempt that failed.
     waiting: set[bytes] = field(default_factory=set)
+    #: Whether chunks and vectors were made elsewhere: the chunks need not cover the text.
+    given: bool = False
     #: Whether the ledger held a version of it before.
     known: bool = False
     #: The same document as generations that are being built hold it.
@@ -226,21 +228,21 @@ def know_languages(generations: Sequence[int], batch: Sequence[Prepared]) -> Flo
 UPSERT = """
     INSERT INTO pgrecall.documents AS d
            (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
-            content_hash, text, pages, metadata, notes, generations, version, status)
+            content_hash, text, pages, metadata, notes, generations, given, version, status)
     SELECT tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
            content_hash, text, pages::integer[], metadata,
-           ARRAY(SELECT jsonb_array_elements_text(notes)), generations::integer[], 1, 'ready'
+           ARRAY(SELECT jsonb_array_elements_text(notes)), generations::integer[], given, 1, 'ready'
       FROM unnest(%b::text[], %b::uuid[], %b::integer[], %b::text[], %b::text[], %b::text[],
                   %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::jsonb[],
-                  %b::jsonb[], %b::text[])
+                  %b::jsonb[], %b::text[], %b::boolean[])
            AS n (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
-                 content_hash, text, pages, metadata, notes, generations)
+                 content_hash, text, pages, metadata, notes, generations, given)
     ON CONFLICT (tenant_id, document_id) DO UPDATE
        SET uri = excluded.uri, title = excluded.title, mime_type = excluded.mime_type,
            markup = excluded.markup, language = excluded.language,
            content_hash = excluded.content_hash, text = excluded.text, pages = excluded.pages,
            metadata = excluded.metadata, notes = excluded.notes,
-           generations = excluded.generations, version = d.version + 1,
+           generations = excluded.generations, given = excluded.given, version = d.version + 1,
            status = 'ready', error = NULL, updated_at = excluded.updated_at
     RETURNING tenant_id, document_id, version
 """
@@ -279,6 +281,7 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
         [Jsonb(dict(d.metadata)) for d in documents],
         [Jsonb(list(d.notes)) for d in documents],
         [_array([p.generation, *(other.generation for other in p.others)]) for p in batch],
+        [p.given for p in batch],
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import (
     REAL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -159,6 +160,8 @@ documents = Table(
     Column("pages", ARRAY(Integer), nullable=False),
     Column("metadata", JSONB, nullable=False),
     Column("notes", ARRAY(Text), nullable=False),
+    # Whether its chunks were made elsewhere: these need not cover the text.
+    Column("given", Boolean, nullable=False, server_default=text("false")),
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
     Column("error", Text),

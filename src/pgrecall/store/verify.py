@@ -47,6 +47,8 @@ class Checked:
     #: As stored.
     content_hash: bytes | None
     document: Document
+    #: Whether its chunks were made elsewhere, and need not cover the text.
+    given: bool = False
     #: The first fault of each kind, and how many there are: "content": ("chunk 3 is not ...", 2).
     faults: dict[str, tuple[str, int]] = field(default_factory=dict)
     chunks: int = 0
@@ -176,7 +178,7 @@ def _check(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
         last = rows[-1][:3]
     for item in checked:
         left = item.document.text[item.covered :]
-        if left.strip():
+        if left.strip() and not item.given:
             item.fault("coverage", f"the text from {item.covered} on is in no chunk")
     return checked
 
@@ -185,7 +187,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, version, content_hash, status, uri, text, title, metadata,
-               mime_type, markup, language, pages, notes
+               mime_type, markup, language, pages, notes, given
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND collection_id = %s
            -- The active one has all of them; another one those that name it.
@@ -201,7 +203,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     )
     found = []
     for tenant_id, document_id, version, content_hash, status, uri, text, *rest in rows:
-        title, metadata, mime_type, markup, language, pages, notes = rest
+        title, metadata, mime_type, markup, language, pages, notes, given = rest
         document = Document(
             uri=uri,
             text=text,
@@ -214,7 +216,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
             pages=tuple(pages),
             notes=tuple(notes),
         )
-        found.append(Checked(tenant_id, document_id, version, content_hash, document))
+        found.append(Checked(tenant_id, document_id, version, content_hash, document, given=given))
         if status != "ready":
             found[-1].fault("status", f"a version is stored, and its status is {status}")
     return found
@@ -279,7 +281,8 @@ def _check_chunk(item: Checked, row: _Row) -> None:
         item.fault("offsets", f"{name} spans {row.start} to {row.end} of {len(document.text)}")
     elif document.text[row.start : row.end] != row.content:
         item.fault("content", f"{name} is not the text from {row.start} to {row.end}")
-    if document.text[item.covered : max(row.start, item.covered)].strip():
+    gap = document.text[item.covered : max(row.start, item.covered)]
+    if gap.strip() and not item.given:
         item.fault("coverage", f"the text from {item.covered} to {row.start} is in no chunk")
     item.covered = max(item.covered, row.end)
     if row.page != page_of(document.pages, row.start):
