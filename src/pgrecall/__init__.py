@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, declare_embedder, open_embedder
     from pgrecall.exchange import EmbeddedChunk, EmbeddedDocument
+    from pgrecall.ingest import TableSource
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
@@ -51,6 +52,7 @@ else:
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "declare_embedder", "open_embedder"),
         "exchange": ("EmbeddedChunk", "EmbeddedDocument"),
+        "ingest": ("TableSource",),
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
@@ -111,6 +113,7 @@ __all__ = [
     "Recency",
     "Reranker",
     "Run",
+    "TableSource",
     "TokenEncoder",
     "VectorSource",
     "Verification",

@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     {"__init__"},
     {"database"},
     {"collection"},
-    {"generations"},
+    {"generations", "ingesting", "exchanging"},
     {"reindex_plan", "switching", "compare", "transfer"},
     {"reindex"},
     {"worker", "evaluate", "answer", "doctor"},

@@ -187,7 +187,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, version, content_hash, status, uri, text, title, metadata,
-               mime_type, markup, language, pages, notes, given
+               mime_type, markup, language, pages, notes, source, given
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND collection_id = %s
            -- The active one has all of them; another one those that name it.
@@ -203,7 +203,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     )
     found = []
     for tenant_id, document_id, version, content_hash, status, uri, text, *rest in rows:
-        title, metadata, mime_type, markup, language, pages, notes, given = rest
+        title, metadata, mime_type, markup, language, pages, notes, source, given = rest
         document = Document(
             uri=uri,
             text=text,
@@ -215,6 +215,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
             language=None if language == generation.language else language,
             pages=tuple(pages),
             notes=tuple(notes),
+            source=source,
         )
         found.append(Checked(tenant_id, document_id, version, content_hash, document, given=given))
         if status != "ready":
