@@ -25,6 +25,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
+    from pgrecall.store.storage import Storage
     from pgrecall.types import (
         Chunk,
         Citation,
@@ -51,6 +52,7 @@ else:
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
+        "store.storage": ("Storage",),
         "types": (
             *("Chunk", "Citation", "Document", "EnqueueReport", "Failure", "Hit", "Hits"),
             *("IngestReport", "Plan", "Run"),
@@ -104,6 +106,7 @@ __all__ = [
     "Recency",
     "Reranker",
     "Run",
+    "Storage",
     "TokenEncoder",
     "Verification",
     "WorkerOptions",

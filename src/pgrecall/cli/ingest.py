@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from pgrecall.cli import storage as cli_storage
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
 from pgrecall.cli.output import as_json, complain, err, money, out, print_json, remark
 from pgrecall.cli.plan import print_plan
@@ -95,6 +96,9 @@ def ingest(
         float | None,
         typer.Option(show_default=False, min=0, help="Spend no more US dollars, by list price."),
     ] = None,
+    storage: cli_storage.Type = None,
+    metric: cli_storage.Metric = None,
+    prefix: cli_storage.Prefix = None,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if any source failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -117,6 +121,7 @@ def ingest(
         "embedder": embedder,
         "chunking": _chunking(chunk_tokens, chunk_overlap),
         "text_search": text_search,
+        "storage": cli_storage.storage(storage, metric, prefix),
     }
     running: Running = {"max_tokens": max_tokens, "max_cost": max_cost}
     shown = err().is_terminal and not quiet

@@ -115,7 +115,7 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
         raise InvalidArgument(f"A {query.mode} search needs an embedding.")
     else:
         embedding, scan = (
-            encode(query.embedding),
+            encode(query.embedding, generation.storage.element),
             [bool(query.exact), query.ef_search, query.recall],
         )
         if query.mode == "vector" and query.unfiltered:
@@ -152,7 +152,9 @@ def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
         [
             generation.collection,
             None if query.mode == "vector" else query.words,
-            None if query.embedding is None else encode(query.embedding),
+            None
+            if query.embedding is None
+            else encode(query.embedding, generation.storage.element),
             *_scope(query),
             bool(query.exact),
             query.ef_search,

@@ -32,7 +32,7 @@ $$;
 -- The chunks nearest to an embedding.
 CREATE FUNCTION pgrecall.search_vector(
     collection text,
-    query_embedding halfvec,
+    query_embedding vector,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
@@ -157,7 +157,7 @@ $$;
 CREATE FUNCTION pgrecall.search(
     collection text,
     query_text text,
-    query_embedding halfvec,
+    query_embedding vector,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
@@ -230,9 +230,9 @@ DECLARE
 BEGIN
     PERFORM pgrecall.check_k(k);
     EXECUTE format(
-        'SELECT avg(c.embedding) FROM pgrecall.chunks_g%s AS c'
+        'SELECT avg(c.%s::vector) FROM pgrecall.chunks_g%s AS c'
         ' WHERE c.document_id = $1 AND ($2 IS NULL OR c.ordinal = $2) AND ($3 IS NULL OR c.tenant_id = $3)',
-        g.generation_id) INTO r.embedding USING document, chunk, tenant;
+        pgrecall.stored_column(g.storage), g.generation_id) INTO r.embedding USING document, chunk, tenant;
     IF r.embedding IS NULL THEN
         RETURN;
     END IF;
@@ -251,7 +251,7 @@ $$;
 CREATE FUNCTION pgrecall.explain(
     collection text,
     query_text text DEFAULT NULL,
-    query_embedding halfvec DEFAULT NULL,
+    query_embedding vector DEFAULT NULL,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
@@ -273,6 +273,7 @@ DECLARE
     hybrid constant boolean := query_text IS NOT NULL AND query_embedding IS NOT NULL;
     wanted integer;
     statement text;
+    taken integer;
     selecting tsquery;
 BEGIN
     PERFORM pgrecall.check_k(k);
@@ -284,7 +285,7 @@ BEGIN
     IF query_embedding IS NOT NULL THEN
         PERFORM pgrecall.check_embedding(g, query_embedding);
         arm := 'vector';
-        SELECT p.strategy, p.breadth INTO strategy, breadth
+        SELECT p.strategy, p.breadth, p.taken INTO strategy, breadth, taken
           FROM pgrecall.vector_plan(
                g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall))) AS p;
         PERFORM set_config('hnsw.ef_search', coalesce(breadth, 100)::text, true),
@@ -294,7 +295,7 @@ BEGIN
                                           THEN 'on' ELSE 'off' END, true);
         statement := pgrecall.vector_sql(g, r.condition, strategy = 'exact');
         EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
-          USING r, CASE WHEN r.condition IS NULL OR strategy = 'exact' THEN wanted ELSE 2 * wanted END;
+          USING r, wanted, taken;
         PERFORM set_config('enable_sort', 'on', true);
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;
