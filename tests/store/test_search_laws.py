@@ -221,7 +221,7 @@ def from_sql(
         calls.append("%s")
     if mode != "text":
         given.append(literal(docs._target.embedder.embed_query(text)))
-        calls.append("%s::halfvec")
+        calls.append("%s::vector")
     for name, value in options.items():
         calls.append(
             f"{NAMES.get(name, name)} => %s" + (f"::{CASTS[name]}" if name in CASTS else "")

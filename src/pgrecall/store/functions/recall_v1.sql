@@ -32,7 +32,7 @@ BEGIN
         SELECT v + ARRAY(SELECT (2 * random() - 1) * s
                            FROM generate_series(1, g.dimensions))::real[]::vector
           FROM unnest(stored) WITH ORDINALITY AS u (v, i),
-               LATERAL (SELECT l2_norm(v) * sqrt(3.0 / g.dimensions) * (0.75 + 0.75 * (i % 2))) AS n (s));
+               LATERAL (SELECT vector_norm(v) * sqrt(3.0 / g.dimensions) * (0.75 + 0.75 * (i % 2))) AS n (s));
 END
 $$;
 

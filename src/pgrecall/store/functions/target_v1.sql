@@ -122,7 +122,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = format(
             'the query embedding has %s dimensions, the collection %s: embed it with %s',
             vector_dims(query_embedding), g.dimensions, g.embedder);
-    ELSIF (CASE (g.storage).type WHEN 'vector' THEN l2_norm(query_embedding)
+    ELSIF (CASE (g.storage).type WHEN 'vector' THEN vector_norm(query_embedding)
            ELSE l2_norm(query_embedding::halfvec) END) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the query embedding is zero and points nowhere';
     END IF;
