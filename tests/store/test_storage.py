@@ -15,17 +15,18 @@ import pgrecall
 from pgrecall import Collection, Database, Document, Hits, Storage, errors
 from pgrecall.flow import run
 from pgrecall.store import indexes
+from pgrecall.store.storage import Metric, StorageType
 from pgrecall.types import FloatArray
 from tests.embedders import TinyEmbedder
 
-ROWS, GROUPS, DIMENSIONS, PREFIX = 2600, 100, 64, 24
+ROWS, GROUPS, DIMENSIONS, PREFIX = 2600, 100, 64, 32
 #: More rows match than are searched exactly (pgrecall.few).
-MOST = {"where": {"n": {"$gte": 100}}}
+MOST: dict[str, Any] = {"where": {"n": {"$gte": 100}}}
+TYPES: tuple[StorageType, ...] = ("halfvec", "vector", "bit")
+METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 COMBINATIONS = [
     Storage(type=type_, metric=metric, prefix=prefix)
-    for type_, metric, prefix in product(
-        ("halfvec", "vector", "bit"), ("cosine", "ip", "l2"), (None, PREFIX)
-    )
+    for type_, metric, prefix in product(TYPES, METRICS, (None, PREFIX))
 ]
 OPERATORS = {"cosine": "<=>", "ip": "<#>", "l2": "<->"}
 
@@ -94,7 +95,7 @@ class Library:
         run(indexes.settle(generation, written=ROWS), self.db._session)
         return docs
 
-    def similarity(self, metric: str, question: FloatArray) -> FloatArray:
+    def similarity(self, metric: str, question: FloatArray) -> Any:
         """Of all rows to a question, in full precision."""
         vectors = self.embedder.vectors.astype(np.float64)
         if metric == "l2":
@@ -135,14 +136,16 @@ def recall(library: Library, docs: Collection, rows: slice, **options: Any) -> f
 @pytest.mark.parametrize("storage", COMBINATIONS, ids=str)
 def test_the_index_finds_what_is_nearest(library: Library, storage: Storage) -> None:
     docs = library[storage]
-    assert recall(library, docs, slice(None)) >= 0.95
-    assert recall(library, docs, slice(100, None), **MOST) >= 0.95
+    # Wide enough that the graph, which is another one in each run, decides nothing here.
+    assert recall(library, docs, slice(None), ef_search=400) >= 0.95
+    assert recall(library, docs, slice(100, None), ef_search=400, **MOST) >= 0.95
 
 
 @pytest.mark.parametrize("storage", COMBINATIONS, ids=str)
 def test_plans(library: Library, storage: Storage) -> None:
     docs = library[storage]
     index = f"{docs._target.generation.table}_embedding"
+    options: dict[str, Any]
     for options in ({}, MOST):
         hits = docs.search(library.questions[0], mode="vector", explain=True, **options)
         (stage,) = hits.explanation
@@ -164,6 +167,8 @@ def test_the_kept_plan_of_a_generation_uses_the_index(library: Library, storage:
     function = f"pgrecall.search_vector_g{generation.generation_id}"
     search = f"SELECT {function}(%s, %s::vector, 10, 100, NULL)"
     with psycopg.connect(library.db.url) as connection:
+        # As where vectors are so long that an index scan looks dear.
+        connection.execute("SET random_page_cost = 1000")
         for question in library.questions[:7]:
             connection.execute(search.encode(), [generation.collection, question.tolist()])
         row = connection.execute(scanned.encode()).fetchone()
@@ -173,6 +178,7 @@ def test_the_kept_plan_of_a_generation_uses_the_index(library: Library, storage:
 @pytest.mark.parametrize("storage", COMBINATIONS, ids=str)
 def test_scores_are_exact(library: Library, storage: Storage) -> None:
     docs = library[storage]
+    options: dict[str, Any]
     for question in library.questions[:3]:
         truth = library.similarity(storage.metric, question)
         close = 1e-6 if storage.type == "vector" else 2e-3
@@ -359,7 +365,8 @@ def test_reindexing_changes_the_storage(database_url: str) -> None:
         docs.ingest([Document(uri="new", text="text of both")])  # reaches both generations
         docs.activate()
         hits = docs.search("text 3", mode="vector", k=21)
-        assert (hits[0].uri, hits[0].score) == ("d3", pytest.approx(0, abs=1e-6))
+        assert hits[0].uri == "d3"
+        assert hits[0].score == pytest.approx(0, abs=1e-6)
         assert "new" in uris(hits)
         assert [str(item.storage) for item in docs.generations()] == [
             "halfvec, ip",

@@ -23,7 +23,8 @@ $$;
 
 -- What nearly all searches of vectors are, an index scan without any condition, is done by functions of each
 -- generation, made together with it: they hold its SQL as it stands, so that Postgres keeps the plan, which takes
--- as long to make as the scan. nearest_gN is the scan; search_vector_gN the whole search, as
+-- as long to make as the scan. Without sorts, only the index can give the order: vectors that are stored outside
+-- of their rows make reading all rows look cheap. nearest_gN is the scan; search_vector_gN the whole search, as
 -- pgrecall.search_vector would do it.
 CREATE FUNCTION pgrecall.create_nearest(generation integer)
 RETURNS void
@@ -38,7 +39,8 @@ BEGIN
             query %2$s, wanted integer, taken integer, terms tsquery[], weights real[])
         RETURNS SETOF pgrecall.hit
         LANGUAGE plpgsql STABLE
-        SET plan_cache_mode = force_generic_plan AS $nearest$
+        SET plan_cache_mode = force_generic_plan
+        SET enable_sort = off AS $nearest$
         BEGIN
             RETURN QUERY
             SELECT %3$s FROM (%4$s) AS c

@@ -85,7 +85,8 @@ CREATE FUNCTION pgrecall.measure_recall(
 RETURNS real[]
 LANGUAGE plpgsql VOLATILE
 SET hnsw.iterative_scan = 'off'
-SET hnsw.ef_search = 100 AS $$
+SET hnsw.ef_search = 100
+SET enable_sort = off AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation, anyhow => true);
     equal constant double precision := 1e-6;

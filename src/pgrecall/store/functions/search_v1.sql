@@ -291,8 +291,7 @@ BEGIN
         PERFORM set_config('hnsw.ef_search', coalesce(breadth, 100)::text, true),
                 set_config('hnsw.iterative_scan',
                            CASE WHEN r.condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true),
-                set_config('enable_sort', CASE WHEN strategy = 'exact' OR r.condition IS NULL
-                                          THEN 'on' ELSE 'off' END, true);
+                set_config('enable_sort', CASE WHEN strategy = 'exact' THEN 'on' ELSE 'off' END, true);
         statement := pgrecall.vector_sql(g, r.condition, strategy = 'exact');
         EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
           USING r, wanted, taken;
