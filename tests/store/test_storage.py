@@ -12,9 +12,10 @@ import psycopg
 import pytest
 
 import pgrecall
-from pgrecall import Collection, Database, Document, Hits, Storage, errors
+from pgrecall import ChunkConfig, Collection, Database, Document, Hits, Storage, errors
 from pgrecall.flow import run
 from pgrecall.store import indexes
+from pgrecall.store.session import fetch
 from pgrecall.store.storage import Metric, StorageType
 from pgrecall.types import FloatArray
 from tests.embedders import TinyEmbedder
@@ -376,6 +377,37 @@ def test_reindexing_changes_the_storage(database_url: str) -> None:
         assert docs.search("text 3", mode="vector", k=5)[0].score == before[0].score
         with pytest.raises(errors.InvalidArgument, match="stored like that already"):
             docs.reindex(storage=Storage(metric="ip"))
+
+
+def test_another_storage_of_the_same_vectors_embeds_nothing(database_url: str) -> None:
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("docs", embedder=TinyEmbedder())
+        docs.ingest(Document(uri=f"d{n}", text=f"text {n}") for n in range(20))
+        embedded = []
+        # Halves make no full vectors; full ones make halves.
+        for storage in ("bit", "vector", Storage(type="halfvec", metric="l2", prefix=8)):
+            assert docs.plan_reindex(storage=storage).tokens == 0 or storage == "vector"
+            embedded.append(docs.reindex(storage=storage).embedded)
+            docs.activate()
+            assert docs.search("text 3", mode="vector")[0].uri == "d3"
+            docs.drop_generation()
+        assert embedded == [0, 20, 0]
+        assert docs.search("text 3", mode="vector")[0].score == pytest.approx(0, abs=0.05)
+
+
+def test_a_long_document_waits_in_full_precision(database_url: str) -> None:
+    """Its vectors are kept part by part before it is written, and are not rounded there."""
+    with pgrecall.connect(database_url) as db:
+        embedder, config = TinyEmbedder(), ChunkConfig(max_tokens=16, overlap_tokens=0)
+        docs = db.create_collection("docs", embedder=embedder, chunking=config, storage="vector")
+        text = "\n\n".join(f"Line {n} is a paragraph of some words." for n in range(600))
+        report = docs.ingest([Document(uri="long", text=text)])
+        assert (report.failed, report.chunks > 512) == ([], True)
+        hit = docs.search("line", mode="vector", k=1)[0]
+        found = docs.search(embedder.embed_query(hit.text), mode="vector", exact=True, k=1)[0]
+        assert found.score == pytest.approx(1, abs=1e-7)
+        rows = run(fetch("SELECT count(*) FROM pgrecall.paid_vectors"), db._session)
+        assert rows[0][0] == 0
 
 
 def test_another_model_keeps_the_storage_that_fits_it(database_url: str) -> None:
