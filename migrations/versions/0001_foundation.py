@@ -26,6 +26,7 @@ FUNCTIONS = (
     "bm25_v1",
     "queries_v1",
     "search_v1",
+    "changes_v1",
     "reuse_v1",
 )
 
@@ -143,6 +144,7 @@ def create_tables() -> None:
         sa.Column("document_id", sa.Uuid, nullable=False),
         sa.Column("collection_id", sa.Integer, nullable=False),
         sa.Column("uri", sa.Text(collation="C"), nullable=False),
+        sa.Column("source", sa.Text(collation="C")),
         sa.Column("title", sa.Text),
         sa.Column("mime_type", sa.Text, nullable=False),
         sa.Column("markup", sa.Text, nullable=False),
@@ -198,6 +200,40 @@ def create_tables() -> None:
         schema=SCHEMA,
     )
     op.create_table(
+        "sources",
+        sa.Column("source_id", sa.Integer, sa.Identity(always=True), nullable=False),
+        sa.Column("collection_id", sa.Integer, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("definition", JSONB, nullable=False),
+        sa.Column("watermark", sa.DateTime(timezone=True)),
+        sa.Column("triggers", sa.Text),
+        sa.Column("runs", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        created("created_at"),
+        sa.PrimaryKeyConstraint("source_id", name="pk_sources"),
+        sa.UniqueConstraint("collection_id", "name", name="uq_sources_collection_id_name"),
+        schema=SCHEMA,
+    )
+    op.create_table(
+        "pages",
+        sa.Column("collection_id", sa.Integer, nullable=False),
+        sa.Column("tenant_id", sa.Text, nullable=False),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("etag", sa.Text),
+        sa.Column("last_modified", sa.Text),
+        sa.Column("content_hash", sa.LargeBinary, nullable=False),
+        sa.Column("options", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("collection_id", "tenant_id", "url", name="pk_pages"),
+        schema=SCHEMA,
+    )
+    op.create_table(
+        "changes",
+        sa.Column("change_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("source_id", sa.Integer, nullable=False),
+        sa.Column("key", sa.Text),
+        sa.PrimaryKeyConstraint("change_id", name="pk_changes"),
+        schema=SCHEMA,
+    )
+    op.create_table(
         "paid_vectors",
         sa.Column("content_hash", sa.LargeBinary, nullable=False),
         sa.Column("embedder", sa.Text, nullable=False),
@@ -210,7 +246,7 @@ def create_tables() -> None:
         ),
         schema=SCHEMA,
     )
-    counts = "new changed unchanged removed failed left_out chunks embedded tokens"
+    counts = "new changed renamed unchanged removed failed left_out chunks embedded tokens"
     op.create_table(
         "runs",
         sa.Column("run_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
@@ -275,6 +311,17 @@ def create_constraints() -> None:
         referent_schema=SCHEMA,
         ondelete="CASCADE",
     )
+    for table in ("sources", "pages"):
+        op.create_foreign_key(
+            f"fk_{table}_collections",
+            table,
+            "collections",
+            ["collection_id"],
+            ["collection_id"],
+            source_schema=SCHEMA,
+            referent_schema=SCHEMA,
+            ondelete="CASCADE",
+        )
     op.create_foreign_key(
         "fk_chunks_documents",
         "chunks",
@@ -288,7 +335,9 @@ def create_constraints() -> None:
     for table, columns in (
         ("generations", ["collection_id"]),
         ("documents", ["collection_id", "uri"]),
+        ("documents", ["collection_id", "source", "document_id"]),
         ("chunks", ["content_hash"]),
+        ("changes", ["source_id", "change_id"]),
         ("paid_vectors", ["content_hash"]),
         ("runs", ["collection", "run_id"]),
     ):
@@ -296,19 +345,19 @@ def create_constraints() -> None:
 
 
 def downgrade() -> None:
-    tables = (
-        *(
-            "paid_vectors",
-            "runs",
-            "chunks",
-            "documents",
-            "lexemes",
-            "generations",
-            "queries",
-            "collections",
-        ),
-    )
-    for table in tables:
+    for table in (
+        "changes",
+        "pages",
+        "sources",
+        "paid_vectors",
+        "runs",
+        "chunks",
+        "documents",
+        "lexemes",
+        "generations",
+        "queries",
+        "collections",
+    ):
         op.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table} CASCADE")
     op.execute(
         # Every function of ours and the types that they take and return; the version table stays.

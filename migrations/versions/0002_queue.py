@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("collection_id", sa.Integer, nullable=False),
         sa.Column("tenant_id", sa.Text, nullable=False),
         sa.Column("uri", sa.Text(collation="C"), nullable=False),
+        sa.Column("source", sa.Text(collation="C")),
         sa.Column("title", sa.Text),
         sa.Column("mime_type", sa.Text, nullable=False),
         sa.Column("markup", sa.Text),

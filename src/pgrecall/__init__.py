@@ -22,6 +22,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
+    from pgrecall.ingest import TableSource
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
@@ -49,6 +50,7 @@ else:
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
+        "ingest": ("TableSource",),
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
@@ -107,6 +109,7 @@ __all__ = [
     "Reranker",
     "Run",
     "Storage",
+    "TableSource",
     "TokenEncoder",
     "Verification",
     "WorkerOptions",

@@ -6,7 +6,6 @@ Both classes only choose how to wait; what they do is in ``ingest``, ``retrieve`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from os import PathLike
 from typing import Any, TypedDict, Unpack, cast
 
 from pgrecall import errors, retrieve
@@ -14,20 +13,7 @@ from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.generations import AsyncGenerations, Generations
-from pgrecall.ingest import (
-    Budget,
-    Ingestion,
-    Lane,
-    Progress,
-    ingest,
-    ingest_async,
-    plan,
-    plan_async,
-)
-from pgrecall.ingest.enqueue import enqueue, enqueue_async
-from pgrecall.ingest.job import HandOver
-from pgrecall.load import LoadOptions
-from pgrecall.load.discover import StrPath
+from pgrecall.ingesting import AsyncIngesting, Ingesting
 from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target, follow
 from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
@@ -36,26 +22,13 @@ from pgrecall.store import (
     indexes,
     originals,
     queries,
-    runs,
     status,
     wordsearch,
 )
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus, IndexBuild
-from pgrecall.types import (
-    Document,
-    EnqueueReport,
-    Hit,
-    Hits,
-    IngestReport,
-    Order,
-    Plan,
-    Run,
-)
-
-#: One source or many: files, folders, globs, "-" for standard input, or Documents.
-SourceArgument = StrPath | Document | Iterable[StrPath | Document]
+from pgrecall.types import Document, Hit, Hits, Order
 
 
 class Defaults(TypedDict, total=False):
@@ -70,17 +43,6 @@ class Defaults(TypedDict, total=False):
     #: Whether questions that are asked from Python and the command line are kept, for measuring the recall.
     #: Built in: they are not.
     log_queries: bool | None
-
-
-class Running(TypedDict, total=False):
-    """What ``ingest`` and ``plan`` take besides the sources and how to read them."""
-
-    #: Called with the report so far, from several threads.
-    progress: Progress | None
-    #: Stop before more tokens are embedded than that. What needs none goes on.
-    max_tokens: int | None
-    #: Stop before it costs more US dollars than that, by the provider's list price.
-    max_cost: float | None
 
 
 class _Described:
@@ -111,23 +73,6 @@ class _Described:
     def defaults(self) -> Mapping[str, Any]:
         """What was chosen for it, as it was when this object was made or last configured."""
         return self._target.generation.defaults
-
-    def _job(self, options: LoadOptions, running: Running, *, dry: bool = False) -> Ingestion:
-        target = self._target
-        return Ingestion(
-            lane=Lane(target.generation, target.offline if dry else target.embedder),
-            open=target.embedder_of,
-            tenant_id=options.tenant_id,
-            progress=running.get("progress"),
-            budget=Budget.of(
-                self.embedder_name, running.get("max_tokens"), running.get("max_cost")
-            ),
-            dry=dry,
-        )
-
-    def _hand_over(self, options: LoadOptions) -> HandOver:
-        # Without the embedder: who only hands documents over needs no key for it.
-        return HandOver(into=self._target.generation, tenant_id=options.tenant_id)
 
     def _context(
         self,
@@ -194,61 +139,12 @@ class _Described:
         return (yield from status.status((yield from follow(self._target))))
 
 
-class Collection(_Described, Generations):
+class Collection(_Described, Generations, Ingesting):
     """A named set of documents that are searched together. From ``Database.collection``."""
 
     def __init__(self, target: Target, session: Session) -> None:
         super().__init__(target)
         self._session = session
-
-    def ingest(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        **running: Unpack[Running],
-    ) -> IngestReport:
-        """Take in files, folders, globs or Documents; what has not changed is skipped.
-
-        Each document is swapped whole. A source that cannot be read is reported in ``failed`` and stops
-        nothing. With ``max_tokens`` or ``max_cost``, documents that would pass the limit are left as they
-        are, and counted in ``left``. ``progress`` is called with the report so far, from several threads.
-
-        Raises InvalidArgument for a ``max_cost`` where no price is known, EmbeddingError if the embedder
-        fails time and again, DatabaseUnavailable if the server goes away; run it again to go on.
-        """
-        chosen = options or LoadOptions()
-        return ingest(self._session, self._job(chosen, running), _listed(sources), chosen)
-
-    def plan(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        **running: Unpack[Running],
-    ) -> Plan:
-        """What ``ingest`` would do with the same arguments, and what that would cost.
-
-        Reads the sources and the database, writes nothing, asks no provider and needs no API key.
-        """
-        chosen = options or LoadOptions()
-        job = self._job(chosen, running, dry=True)
-        return plan(self._session, job, _listed(sources), chosen)
-
-    def runs(self, *, limit: int = 20) -> list[Run]:
-        """The last ingestions, newest first: what they did, and what was spent on them."""
-        return run(runs.recent(self.name, limit), self._session)
-
-    def enqueue(
-        self, sources: SourceArgument, *, options: LoadOptions | None = None
-    ) -> EnqueueReport:
-        """As ``ingest``, but only read here: workers do the rest (``pgrecall worker``).
-
-        In a transaction that is open on a connection of yours, the documents are handed over when it
-        commits. A newer version of a document takes the place of one that waits.
-        """
-        chosen = options or LoadOptions()
-        return enqueue(self._session, self._hand_over(chosen), _listed(sources), chosen)
 
     def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """The chunks that answer best, best first; keywords as in ``SearchOptions``.
@@ -343,48 +239,12 @@ class Collection(_Described, Generations):
         run(self._optimize(), self._session)
 
 
-class AsyncCollection(_Described, AsyncGenerations):
+class AsyncCollection(_Described, AsyncGenerations, AsyncIngesting):
     """As ``Collection``, awaited."""
 
     def __init__(self, target: Target, session: AsyncSession) -> None:
         super().__init__(target)
         self._session = session
-
-    async def ingest(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        **running: Unpack[Running],
-    ) -> IngestReport:
-        """As ``Collection.ingest``."""
-        chosen = options or LoadOptions()
-        job = self._job(chosen, running)
-        return await ingest_async(self._session, job, _listed(sources), chosen)
-
-    async def enqueue(
-        self, sources: SourceArgument, *, options: LoadOptions | None = None
-    ) -> EnqueueReport:
-        """As ``Collection.enqueue``."""
-        chosen = options or LoadOptions()
-        job = self._hand_over(chosen)
-        return await enqueue_async(self._session, job, _listed(sources), chosen)
-
-    async def plan(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        **running: Unpack[Running],
-    ) -> Plan:
-        """As ``Collection.plan``."""
-        chosen = options or LoadOptions()
-        job = self._job(chosen, running, dry=True)
-        return await plan_async(self._session, job, _listed(sources), chosen)
-
-    async def runs(self, *, limit: int = 20) -> list[Run]:
-        """As ``Collection.runs``."""
-        return await run_async(runs.recent(self.name, limit), self._session)
 
     async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
         """As ``Collection.search``."""
@@ -461,7 +321,3 @@ class AsyncCollection(_Described, AsyncGenerations):
 
 def _model(given: str | LanguageModel | None) -> LanguageModel:
     return given if isinstance(given, LanguageModel) else language_model(given)
-
-
-def _listed(sources: SourceArgument) -> Iterable[StrPath | Document]:
-    return [sources] if isinstance(sources, str | PathLike | Document) else sources

@@ -12,7 +12,8 @@ written once and serves both flavours::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -34,7 +35,7 @@ Flow: TypeAlias = Generator[Step, Any, T]
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Compute something that takes the processor a while."""
+    """Compute something that takes the processor a while, or read files."""
 
     work: Callable[[], Any]
 
@@ -83,3 +84,38 @@ async def run_async(flow: Flow[T], session: Any) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class On:
+    """Run a flow on another session."""
+
+    session: Any
+    flow: Flow[Any]
+
+    def perform(self, session: object) -> Any:
+        """Blocking."""
+        return run(self.flow, self.session)
+
+    async def perform_async(self, session: object) -> Any:
+        """Awaiting."""
+        return await run_async(self.flow, self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class OnEach:
+    """Run flows on another session, all at the same time; the result is the list of theirs."""
+
+    session: Any
+    flows: Sequence[Flow[Any]]
+
+    def perform(self, session: object) -> list[Any]:
+        """Blocking, each in a thread."""
+        with ThreadPoolExecutor(len(self.flows)) as pool:
+            return list(pool.map(lambda flow: run(flow, self.session), self.flows))
+
+    async def perform_async(self, session: object) -> list[Any]:
+        """Awaiting, each in a task."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run_async(flow, self.session)) for flow in self.flows]
+        return [task.result() for task in tasks]

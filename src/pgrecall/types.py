@@ -52,6 +52,9 @@ class Document:
     pages: tuple[int, ...] = ()
     #: What loading had to change, for the report, e.g. "removed 2 NUL characters".
     notes: tuple[str, ...] = ()
+    #: Where it was found: the uri of its file, its sitemap, or the name of its table. ``None`` for one that
+    #: was given. Runs that stay in step with a source remove documents of that source only.
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,18 +171,26 @@ class Failure:
 
     uri: str
     reason: str
+    #: Where it was found, if that is more than the uri; as ``Document.source``.
+    source: str | None = None
+    #: The source says that there is no such document any more.
+    gone: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class IngestReport:
     """What an ingestion did.
 
-    Documents: new, changed, unchanged, removed, failed, left. Chunks: chunks, embedded, reused.
+    Documents: new, changed, renamed, unchanged, removed, failed, left. Chunks: chunks, embedded, reused.
     """
 
     new: int = 0
     changed: int = 0
+    #: Documents that are where another name was before, with the same text. Only runs that stay in step
+    #: with their sources look for them; they count neither as new nor as removed.
+    renamed: int = 0
     unchanged: int = 0
+    #: Documents whose source has gone; only runs that stay in step remove any.
     removed: int = 0
     failed: list[Failure] = field(default_factory=list)
     #: Chunks written: ``embedded + reused``.
@@ -201,9 +212,15 @@ class IngestReport:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
     @property
+    def did_something(self) -> bool:
+        """Whether anything was changed, or could not be."""
+        done = self.new + self.changed + self.renamed + self.removed
+        return bool(done or self.failed or self.left)
+
+    @property
     def documents(self) -> int:
-        """Documents that are searchable after the run: new, changed and unchanged."""
-        return self.new + self.changed + self.unchanged
+        """Documents that are searchable after the run: new, changed, renamed and unchanged."""
+        return self.new + self.changed + self.renamed + self.unchanged
 
 
 @dataclass(slots=True, kw_only=True)
@@ -225,9 +242,12 @@ class Plan:
     embedder: str
     new: int
     changed: int
+    renamed: int
     unchanged: int
     removed: int
     failed: Sequence[Failure]
+    #: What loading changed or skipped, and what could not be told for sure to have gone: (uri, note).
+    notes: Sequence[tuple[str, str]]
     #: Chunks that would be written: ``embedded + reused``.
     chunks: int
     embedded: int
@@ -247,8 +267,8 @@ class Plan:
 
     @property
     def documents(self) -> int:
-        """Documents that would be searchable after the run: new, changed and unchanged."""
-        return self.new + self.changed + self.unchanged
+        """Documents that would be searchable after the run: new, changed, renamed and unchanged."""
+        return self.new + self.changed + self.renamed + self.unchanged
 
 
 #: What became of a run. One that says nothing any more was killed: nobody was left to write it down.
@@ -270,6 +290,7 @@ class Run:
     seconds: float
     new: int
     changed: int
+    renamed: int
     unchanged: int
     removed: int
     failed: int

@@ -135,7 +135,7 @@ def test_matches_that_are_far_away_are_found(world: World) -> None:
     with psycopg.connect(world.db.url, autocommit=True) as connection:
         connection.execute("SET hnsw.max_scan_tuples = 1")
         rows = connection.execute(
-            "SELECT uri, strategy FROM pgrecall.search_vector('world', %s::vector, 1000, %s)",
+            "SELECT uri, strategy FROM pgrecall.search_vector('world', %s::halfvec, 1000, %s)",
             [literal(world.centres[0]), json.dumps(where)],
         ).fetchall()
     assert len(rows) == 1000
@@ -148,7 +148,7 @@ def test_more_rows_than_the_index_scan_visits(world: World) -> None:
     assert len(world.docs.search(world.questions[0], k=ROWS + 5, mode="vector")) == ROWS
     with psycopg.connect(world.db.url, autocommit=True) as connection:
         connection.execute("SET hnsw.max_scan_tuples = 100")
-        query = "SELECT count(*) FROM pgrecall.search_vector('world', %s::vector, 3000)"
+        query = "SELECT count(*) FROM pgrecall.search_vector('world', %s::halfvec, 3000)"
         assert connection.execute(query, [literal(world.questions[0])]).fetchone() == (3000,)
 
 
@@ -216,9 +216,9 @@ def test_settings_do_not_leak(world: World, transaction: bool) -> None:
         assert before is not None
         assert before[0] == "77"
         for call in (
-            "search_vector('world', %s::vector, 500, NULL, NULL, false, 900)",
-            "search_vector('world', %s::vector, 5, '{\"half\": 1}', NULL, true)",
-            "search('world', 'half', %s::vector, 5, NULL, NULL, false, 300)",
+            "search_vector('world', %s::halfvec, 500, NULL, NULL, false, 900)",
+            "search_vector('world', %s::halfvec, 5, '{\"half\": 1}', NULL, true)",
+            "search('world', 'half', %s::halfvec, 5, NULL, NULL, false, 300)",
         ):
             rows = connection.execute(CALL.format(call).encode(), [question]).fetchall()
             assert rows

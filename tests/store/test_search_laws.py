@@ -221,7 +221,7 @@ def from_sql(
         calls.append("%s")
     if mode != "text":
         given.append(literal(docs._target.embedder.embed_query(text)))
-        calls.append("%s::vector")
+        calls.append("%s::halfvec")
     for name, value in options.items():
         calls.append(
             f"{NAMES.get(name, name)} => %s" + (f"::{CASTS[name]}" if name in CASTS else "")
@@ -264,7 +264,7 @@ def test_sql_and_python_agree(
         ]
 
 
-ROWS, VOCABULARY = 6000, 4000
+ROWS, VOCABULARY = 12_000, 4000
 #: Zipf's law: the n-th word is said 1 / n times as often as the first.
 SHARES = 1 / np.arange(1, VOCABULARY + 1)
 SHARES /= SHARES.sum()

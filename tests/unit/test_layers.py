@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     {"__init__"},
     {"database"},
     {"collection"},
-    {"generations"},
+    {"generations", "ingesting"},
     {"reindex_plan", "switching", "compare"},
     {"reindex"},
     {"worker", "evaluate", "answer", "doctor"},

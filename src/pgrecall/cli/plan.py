@@ -37,13 +37,16 @@ def print_plan(plan: Plan, *, as_json_: bool) -> None:
         out().print(f"{name:9}  {line}", markup=False)
     for failure in plan.failed[:LISTED]:
         complain(f"{failure.uri}: {failure.reason}")
+    for source, note in plan.notes[:LISTED]:
+        remark(f"{source}: {note}")
     if plan.left:
         remark(f"The budget leaves out {plan.left:,} documents, of {plan.left_tokens:,} tokens.")
 
 
 def _documents(plan: Plan) -> Iterator[tuple[str, int]]:
-    for what in ("new", "changed", "unchanged", "removed"):
-        yield what, getattr(plan, what)
+    for what in ("new", "changed", "renamed", "unchanged", "removed"):
+        if what != "renamed" or plan.renamed:
+            yield what, getattr(plan, what)
     yield "failed", len(plan.failed)
 
 

@@ -10,8 +10,10 @@ stays flat. Each rule is a function or a flow here, and both chains are made of 
 from __future__ import annotations
 
 from pgrecall.ingest.budget import Budget
-from pgrecall.ingest.chains import Sources, ingest, ingest_async, plan, plan_async
+from pgrecall.ingest.chains import ingest, ingest_async, plan, plan_async
 from pgrecall.ingest.job import Ingestion, Lane, Progress
+from pgrecall.ingest.reading import Sources
+from pgrecall.ingest.tablerun import TableSource
 
 __all__ = [
     "Budget",
@@ -19,6 +21,7 @@ __all__ = [
     "Lane",
     "Progress",
     "Sources",
+    "TableSource",
     "ingest",
     "ingest_async",
     "plan",

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
+from dataclasses import dataclass
 
 from pgrecall.flow import Flow, run, run_async
-from pgrecall.ingest.job import WRITERS, Group, Ingestion, batched
+from pgrecall.ingest.job import WRITERS, Group, Ingestion
 from pgrecall.ingest.lanes import follow
 from pgrecall.ingest.plan import foresee, planned
+from pgrecall.ingest.reading import Batch, Sources, batches, batches_async
 from pgrecall.ingest.record import recorded, recorded_async
 from pgrecall.ingest.stages import chunk, embed, select, write
-from pgrecall.load import LoadOptions, read
-from pgrecall.load.discover import StrPath
-from pgrecall.pipeline import ahead, ahead_async, from_thread, spread, spread_async
+from pgrecall.ingest.sync import begin, finish
+from pgrecall.load import LoadOptions
+from pgrecall.load.scope import Sync
+from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
 from pgrecall.settle import settle
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.types import Document, IngestReport, Plan
-
-Sources = Iterable[StrPath | Document]
+from pgrecall.types import IngestReport, Plan
 
 
 def ingest(
-    session: Session, job: Ingestion, sources: Sources, options: LoadOptions
+    session: Session,
+    job: Ingestion,
+    sources: Sources,
+    options: LoadOptions,
+    sync: Sync | None = None,
 ) -> IngestReport:
     """Take the sources in. Raises EmbeddingError or DatabaseUnavailable when going on is no use."""
-    began = time.perf_counter()
     with recorded(session, job):
-        run(follow(job), session)
-        groups = ahead(_groups(session, job, sources, options))
-        # Closed at once if something fails: an exception that is kept would keep the threads too.
-        with closing(ahead(_embedded(session, job, groups))) as embedded:
-            for group in spread(embedded, lambda group: run(write(job, group), session), WRITERS):
-                job.written(group)
-        run(_settle(job), session)
-        job.report.seconds = time.perf_counter() - began
+        comparison = run(begin(job, sync), session)
+        only = sync.only if sync else None
+        take_in(session, job, batches(session, job, sources, options, only))
+        run(finish(comparison), session)
     return job.report
+
+
+def take_in(session: Session, job: Ingestion, read: Iterator[Batch]) -> None:
+    """Take in what is read; raises as ``ingest`` does."""
+    run(follow(job), session)
+    groups = ahead(_groups(session, job, read))
+    # Closed at once if something fails: an exception that is kept would keep the threads too.
+    with closing(ahead(_embedded(session, job, groups))) as embedded:
+        for group in spread(embedded, lambda group: run(write(job, group), session), WRITERS):
+            job.written(group)
+    job.count_unsent()
+    run(_settle(job), session)
 
 
 def _settle(job: Ingestion) -> Flow[None]:
@@ -46,11 +57,9 @@ def _settle(job: Ingestion) -> Flow[None]:
     return settle(job.generation, lambda: job.embedder, written=written, afford=afford)
 
 
-def _groups(
-    session: Session, job: Ingestion, sources: Sources, options: LoadOptions
-) -> Iterator[Group]:
+def _groups(session: Session, job: Ingestion, read: Iterator[Batch]) -> Iterator[Group]:
     group = Group()
-    for batch in ahead(batched(read(sources, options))):
+    for batch in ahead(read):
         for item in run(select(job, batch), session):
             chunk(job, item)
             if not group.takes(item):
@@ -70,29 +79,42 @@ def _embedded(
 
 
 async def ingest_async(
-    session: AsyncSession, job: Ingestion, sources: Sources, options: LoadOptions
+    session: AsyncSession,
+    job: Ingestion,
+    sources: Sources,
+    options: LoadOptions,
+    sync: Sync | None = None,
 ) -> IngestReport:
     """As ``ingest``, awaiting."""
-    began = time.perf_counter()
     async with recorded_async(session, job):
-        await run_async(follow(job), session)
-        groups = ahead_async(_groups_async(session, job, sources, options))
-        async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
-            async for group in spread_async(
-                embedded, lambda group: run_async(write(job, group), session), WRITERS
-            ):
-                job.written(group)
-        await run_async(_settle(job), session)
-        job.report.seconds = time.perf_counter() - began
+        comparison = await run_async(begin(job, sync), session)
+        only = sync.only if sync else None
+        await take_in_async(session, job, batches_async(session, job, sources, options, only))
+        await run_async(finish(comparison), session)
     return job.report
 
 
+async def take_in_async(
+    session: AsyncSession, job: Ingestion, read: AsyncGenerator[Batch, None]
+) -> None:
+    """As ``take_in``, awaiting."""
+    await run_async(follow(job), session)
+    groups = ahead_async(_groups_async(session, job, read))
+    async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
+        async for group in spread_async(
+            embedded, lambda group: run_async(write(job, group), session), WRITERS
+        ):
+            job.written(group)
+    job.count_unsent()
+    await run_async(_settle(job), session)
+
+
 async def _groups_async(
-    session: AsyncSession, job: Ingestion, sources: Sources, options: LoadOptions
+    session: AsyncSession, job: Ingestion, read: AsyncGenerator[Batch, None]
 ) -> AsyncGenerator[Group, None]:
     group = Group()
-    async with aclosing(ahead_async(from_thread(batched(read(sources, options))))) as batches:
-        async for batch in batches:
+    async with aclosing(ahead_async(read)) as read_ahead:
+        async for batch in read_ahead:
             for item in await run_async(select(job, batch), session):
                 await asyncio.to_thread(chunk, job, item)
                 if not group.takes(item):
@@ -111,19 +133,60 @@ async def _embedded_async(
             yield await run_async(embed(job, group.items), session)
 
 
-def plan(session: Session, job: Ingestion, sources: Sources, options: LoadOptions) -> Plan:
+@dataclass(frozen=True, slots=True)
+class TakeIn:
+    """A step of a recorded run: take in what a flow reads, page after page, until it returns None."""
+
+    job: Ingestion
+    page: Callable[[], Flow[Batch | None]]
+
+    def perform(self, session: Session) -> None:
+        """Blocking."""
+        take_in(session, self.job, self._pages(session))
+
+    async def perform_async(self, session: AsyncSession) -> None:
+        """Awaiting."""
+        await take_in_async(session, self.job, self._pages_async(session))
+
+    def _pages(self, session: Session) -> Iterator[Batch]:
+        while (batch := run(self.page(), session)) is not None:
+            yield batch
+
+    async def _pages_async(self, session: AsyncSession) -> AsyncGenerator[Batch, None]:
+        while (batch := await run_async(self.page(), session)) is not None:
+            yield batch
+
+
+def plan(
+    session: Session,
+    job: Ingestion,
+    sources: Sources,
+    options: LoadOptions,
+    sync: Sync | None = None,
+) -> Plan:
     """What ``ingest`` would do, from the same stages; the job is a dry one."""
-    with closing(ahead(_groups(session, job, sources, options))) as groups:
+    comparison = run(begin(job, sync), session)
+    with closing(ahead(_groups(session, job, batches(session, job, sources, options)))) as groups:
         for group in groups:
             run(foresee(job, group.items), session)
+    job.count_unsent()
+    run(finish(comparison), session)
     return run(planned(job), session)
 
 
 async def plan_async(
-    session: AsyncSession, job: Ingestion, sources: Sources, options: LoadOptions
+    session: AsyncSession,
+    job: Ingestion,
+    sources: Sources,
+    options: LoadOptions,
+    sync: Sync | None = None,
 ) -> Plan:
     """As ``plan``, awaiting."""
-    async with aclosing(ahead_async(_groups_async(session, job, sources, options))) as groups:
+    comparison = await run_async(begin(job, sync), session)
+    read = batches_async(session, job, sources, options)
+    async with aclosing(ahead_async(_groups_async(session, job, read))) as groups:
         async for group in groups:
             await run_async(foresee(job, group.items), session)
+    job.count_unsent()
+    await run_async(finish(comparison), session)
     return await run_async(planned(job), session)

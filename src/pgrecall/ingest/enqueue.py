@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from contextlib import aclosing, closing
 
 from pgrecall.flow import Flow, run, run_async
-from pgrecall.ingest.chains import Sources
-from pgrecall.ingest.job import Intake, batched
+from pgrecall.ingest.job import Intake
+from pgrecall.ingest.reading import Sources, batches, batches_async
 from pgrecall.ingest.stages import select
-from pgrecall.load import LoadOptions, read
-from pgrecall.pipeline import ahead, ahead_async, from_thread
+from pgrecall.load import LoadOptions
+from pgrecall.pipeline import ahead, ahead_async
 from pgrecall.store import queue
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import Document, EnqueueReport, Failure
@@ -19,8 +19,8 @@ from pgrecall.types import Document, EnqueueReport, Failure
 def enqueue(session: Session, job: Intake, sources: Sources, options: LoadOptions) -> EnqueueReport:
     """Put what is new or changed into the queue."""
     report = EnqueueReport()
-    with closing(ahead(batched(read(sources, options)))) as batches:
-        for batch in batches:
+    with closing(ahead(batches(session, job, sources, options))) as read:
+        for batch in read:
             report.queued += run(_hand_over(job, batch), session)
     return _finished(job, report)
 
@@ -30,8 +30,8 @@ async def enqueue_async(
 ) -> EnqueueReport:
     """As ``enqueue``, awaiting."""
     report = EnqueueReport()
-    async with aclosing(ahead_async(from_thread(batched(read(sources, options))))) as batches:
-        async for batch in batches:
+    async with aclosing(ahead_async(batches_async(session, job, sources, options))) as read:
+        async for batch in read:
             report.queued += await run_async(_hand_over(job, batch), session)
     return _finished(job, report)
 
@@ -44,5 +44,6 @@ def _hand_over(job: Intake, batch: Sequence[Document | Failure]) -> Flow[int]:
 
 
 def _finished(job: Intake, report: EnqueueReport) -> EnqueueReport:
+    job.count_unsent()
     report.unchanged, report.failed = job.report.unchanged, job.report.failed
     return report

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from uuid import UUID
 
 from pgrecall import errors, telemetry
 from pgrecall.chunking import ChunkConfig
@@ -14,7 +16,7 @@ from pgrecall.flow import Flow
 from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.ingest.vectors import Known, Vectors
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import LONG, Prepared
+from pgrecall.store.documents import LONG, Former, Prepared
 from pgrecall.types import Document, Failure, IngestReport
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,15 @@ class Intake:
     #: Only look: nothing is embedded, nothing written, not even a failure.
     dry: bool = False
     report: IngestReport = field(default_factory=IngestReport)
+    #: What could not be read, by uri, and why: whether it has gone, nobody knows.
+    unread: dict[str, str] = field(default_factory=dict)
+    #: Stored documents that are as they were, by the word of the server that has their pages.
+    unsent: list[UUID] = field(default_factory=list)
+    #: Stored documents whose files have gone, by SHA-256 of their text; filled by runs that stay in step.
+    gone: dict[bytes, Former] = field(default_factory=dict)
+    #: Those of them that are to be stored under another name, and those that are by now.
+    moving: set[UUID] = field(default_factory=set)
+    moved: set[UUID] = field(default_factory=set)
     _seen: dict[int, bytes] = field(default_factory=dict)
 
     @property
@@ -81,6 +92,34 @@ class Intake:
         before = self._seen.get(key)
         self._seen.setdefault(key, prepared.content_hash[:8])
         return before
+
+    def count_unsent(self) -> None:
+        """Count the documents that were not sent, once nothing else counts."""
+        for document_id in self.unsent:
+            if document_id.int not in self._seen:
+                self._seen[document_id.int] = b""
+                self.skipped()
+        self.unsent.clear()
+
+    def has_met(self, document_id: UUID) -> bool:
+        """Whether this run met the document."""
+        return document_id.int in self._seen
+
+    def former(self, prepared: Prepared) -> Former | None:
+        """What the document was before its file was renamed; each former document is taken once."""
+        if not self.gone:
+            return None
+        text = prepared.document.text.encode("utf-8", "replace")
+        former = self.gone.pop(sha256(text).digest(), None)
+        if former is not None:
+            self.moving.add(former.document_id)
+        return former
+
+    def removed(self, documents: int) -> None:
+        """Count documents that have gone."""
+        self.report.removed += documents
+        self.count("removed", documents)
+        self.tell()
 
     def skipped(self) -> None:
         """Count a document that is as it was."""
@@ -124,6 +163,8 @@ class Ingestion(Intake):
     #: Whether failures are kept in the ledger. Not those of another generation than the active one.
     into_ledger: bool = True
     budget: Budget = field(default_factory=Budget)
+    #: Whether the run goes on record even if it did nothing; those of a watch would fill the record.
+    notable: bool = True
     #: Of a dry run: hashes of the texts that would be embedded by now.
     planned: set[bytes] = field(default_factory=set)
     #: By generation, the runs that give those that are being built their part; None if that is not possible.
@@ -140,6 +181,10 @@ class Ingestion(Intake):
     def embedder(self) -> Embedder:
         """The embedder of its lane."""
         return self.lane.embedder
+
+    def again(self) -> Ingestion:
+        """The same run, which has met no document yet: rows may be read once more."""
+        return replace(self, _seen={})
 
     def vectors(self, lane: Lane) -> Vectors:
         """Where the vectors of a lane come from."""
@@ -185,11 +230,16 @@ class Ingestion(Intake):
         """Count documents that are in, or would be."""
         report = self.report
         changed = sum(item.known for item in group)
+        moved = {item.former.document_id for item in group if item.former is not None}
+        new = len(group) - changed - len(moved)
         self.count("changed", changed)
-        self.count("new", len(group) - changed)
+        self.count("renamed", len(moved))
+        self.count("new", new)
+        report.changed += changed
+        report.renamed += len(moved)
+        report.new += new
+        self.moved |= moved
         for item in group:
-            report.new += not item.known
-            report.changed += item.known
             report.chunks += len(item.chunks)
             report.notes.extend((item.document.uri, note) for note in item.document.notes)
         if not self.dry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from threading import Event, Thread
@@ -27,6 +28,7 @@ def recorded(session: Session, job: Ingestion) -> Iterator[None]:
     alive = Thread(target=_beat, args=(session, job, number, over), daemon=True)
     alive.start()
     failure: BaseException | None = None
+    began = time.perf_counter()
     try:
         with _observed(job, number):
             yield
@@ -34,6 +36,7 @@ def recorded(session: Session, job: Ingestion) -> Iterator[None]:
         failure = exc
         raise
     finally:
+        job.report.seconds = time.perf_counter() - began
         over.set()
         alive.join()
         run(_end(job, number, failure), session)
@@ -51,6 +54,7 @@ async def recorded_async(session: AsyncSession, job: Ingestion) -> AsyncIterator
     over = asyncio.Event()
     alive = asyncio.create_task(_beat_async(session, job, number, over))
     failure: BaseException | None = None
+    began = time.perf_counter()
     try:
         with _observed(job, number):
             yield
@@ -58,6 +62,7 @@ async def recorded_async(session: AsyncSession, job: Ingestion) -> AsyncIterator
         failure = exc
         raise
     finally:
+        job.report.seconds = time.perf_counter() - began
         over.set()
         await alive
         await run_async(_end(job, number, failure), session)
@@ -104,7 +109,10 @@ def _end(job: Ingestion, number: int, failure: BaseException | None) -> Flow[Non
     fields = {**_fields(job, number), "state": state, "error": error}
     logger.info("Run %d of %s: %s.", number, job.generation.collection, state, extra=fields)
     try:
-        yield from runs.end(number, job.report, state, error)
+        if state == "done" and not (job.notable or job.report.did_something):
+            yield from runs.forget(number)
+        else:
+            yield from runs.end(number, job.report, state, error)
     except DatabaseError as exc:
         # Nothing is lost but the record: the run counts as killed.
         logger.warning("The end of run %d could not be recorded: %s", number, exc)
@@ -126,8 +134,9 @@ def _fields(job: Ingestion, number: int) -> dict[str, object]:
         "run_id": number,
         "collection": job.generation.collection,
         "embedder": job.generation.embedder,
-        "documents": report.new + report.changed,
+        "documents": report.new + report.changed + report.renamed,
         "unchanged": report.unchanged,
+        "removed": report.removed,
         "failed": len(report.failed),
         "chunks": report.chunks,
         "embedded": report.embedded,

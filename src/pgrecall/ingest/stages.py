@@ -56,6 +56,9 @@ def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepar
     for item in batch:
         if isinstance(item, Failure):
             job.fail(item.uri, item.reason)
+            if item.gone:
+                continue
+            job.unread[item.uri] = item.reason
             if not job.dry:
                 yield from documents.record_failure(job.generation, item, job.tenant_id)
             continue
@@ -75,10 +78,15 @@ def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepar
         here = stored is not None and job.generation.generation_id in stored.generations
         newer = prepared.name in waiting
         if newer or stored is None or stored.content_hash != prepared.content_hash or not here:
+            prepared.former = None if prepared.known else job.former(prepared)
             changed.append(prepared)
             continue
         job.skipped()
-        if stored.error is not None and not job.dry:
+        if job.dry:
+            continue
+        if stored.source != prepared.document.source:
+            yield from documents.found_at(key, prepared.document.source)
+        if stored.error is not None:
             yield from documents.forget_failure(key)
     job.tell()
     return changed
@@ -110,7 +118,7 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
         lane.chunking,
         tokenizer=lane.embedder.tokenizer,
         markup=prepared.markup,
-        title=document.title,
+        title=prepared.embedded_title,
     )
     prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
 
@@ -258,5 +266,14 @@ def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None
         job.fail(item.document.uri, reason)
         if not job.into_ledger:
             continue
-        failure = Failure(uri=item.document.uri, reason=reason)
+        failure = Failure(uri=item.document.uri, reason=reason, source=item.document.source)
         yield from documents.record_failure(job.generation, failure, item.document.tenant_id)
+
+
+def refused(job: Ingestion) -> list[Failure]:
+    """What was read, and could not be embedded or written: worth another attempt."""
+    return [
+        failure
+        for failure in job.report.failed
+        if failure.uri not in job.unread and failure.reason != TWICE
+    ]

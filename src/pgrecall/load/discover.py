@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from pgrecall.errors import InvalidArgument, UnreadableSource
 from pgrecall.load.clean import clean_document
 from pgrecall.load.dispatch import is_known
+from pgrecall.load.only import Only
 from pgrecall.load.options import LoadOptions
 from pgrecall.load.source import Source, path_uri, refuse_special, suffix_of
 from pgrecall.load.walk import Walk
@@ -26,11 +27,17 @@ _BINARY = (
 BINARY_SUFFIXES = frozenset(_BINARY.split())
 _GLOB_CHARACTERS = frozenset("*?[")
 
+#: Why a folder and a glob are failures in which nothing was found.
+EMPTY_FOLDER = "The folder holds nothing to load."
+EMPTY_GLOB = "No file matches the pattern."
+
 StrPath = str | os.PathLike[str]
 
 
 def discover(
-    sources: Iterable[StrPath | Document], options: LoadOptions | None = None
+    sources: Iterable[StrPath | Document],
+    options: LoadOptions | None = None,
+    only: Only | None = None,
 ) -> Iterator[Source | Document | Failure]:
     """The sources that the arguments stand for, in order, found as the iterator is read.
 
@@ -38,7 +45,8 @@ def discover(
     (``docs/**/*.md``; a folder that matches is taken whole, as the shell would), ``-`` for standard
     input, or a Document, which is cleaned and passed on. Folders and globs leave out what
     .gitignore files name, hidden entries, and files whose suffix says that they hold no text.
-    What does not exist, matches nothing or is no file is a Failure; nothing is raised.
+    What does not exist, matches nothing or is no file is a Failure; nothing is raised. With ``only``,
+    what is not in these paths is passed over.
     """
     options = options or LoadOptions()
     given = [sources] if isinstance(sources, str | os.PathLike | Document) else sources
@@ -46,7 +54,7 @@ def discover(
         if isinstance(source, Document):
             yield _given(source, options)
         elif isinstance(source, str | os.PathLike):
-            yield from _find(os.fsdecode(source), options)
+            yield from _find(os.fsdecode(source), options, only)
         else:
             reason = f"A source is a path or a Document, not a {type(source).__name__}."
             yield Failure(uri=repr(source)[:200], reason=reason)
@@ -64,7 +72,7 @@ def _given(document: Document, options: LoadOptions) -> Document | Failure:
     return cleaned
 
 
-def _find(path: str, options: LoadOptions) -> Iterator[Source | Failure]:
+def _find(path: str, options: LoadOptions, only: Only | None) -> Iterator[Source | Failure]:
     if path == "-":
         yield Source(uri=options.stdin_name, path=None)
         return
@@ -74,13 +82,12 @@ def _find(path: str, options: LoadOptions) -> Iterator[Source | Failure]:
         if _GLOB_CHARACTERS.isdisjoint(path) or "\0" in path:
             yield Failure(uri=_safe_uri(path), reason=_missing(exc))
         else:
-            yield from _glob(path, options)
+            yield from _glob(path, options, only)
         return
     if stat.S_ISDIR(mode):
-        yield from _nothing_is_failure(
-            path, _folder(path, options), "The folder holds nothing to load."
-        )
-    else:
+        found = _folder(path, options, only)
+        yield from found if only else _nothing_is_failure(path, found, EMPTY_FOLDER)
+    elif only is None or only.holds(os.path.abspath(path)):
         yield _file(path, mode)
 
 
@@ -92,9 +99,15 @@ def _file(path: str, mode: int) -> Source | Failure:
     return Source(uri=path_uri(path), path=os.path.abspath(path))
 
 
-def _folder(path: str, options: LoadOptions) -> Iterator[Source | Failure]:
-    for found in Walk(options=options).files(os.path.abspath(path)):
-        yield from _found(found)
+def _folder(path: str, options: LoadOptions, only: Only | None) -> Iterator[Source | Failure]:
+    walk = Walk(options=options, enter=only.enter) if only else Walk(options=options)
+    for found in walk.files(os.path.abspath(path)):
+        if only is None or only.holds(_path(found)):
+            yield from _found(found)
+
+
+def _path(found: str | Failure) -> str:
+    return found.uri if isinstance(found, Failure) else found
 
 
 def _found(found: str | Failure) -> Iterator[Source | Failure]:
@@ -104,28 +117,49 @@ def _found(found: str | Failure) -> Iterator[Source | Failure]:
         yield Source(uri=path_uri(found), path=found, named=False)
 
 
-def _glob(pattern: str, options: LoadOptions) -> Iterator[Source | Failure]:
+def is_url(source: str) -> bool:
+    """Whether a source is a page or a sitemap, rather than a path."""
+    return source[:8].lower().startswith(("http://", "https://"))
+
+
+def page_url(source: str) -> str:
+    """The URL that is fetched, and names the document: without a fragment."""
+    return source.partition("#")[0]
+
+
+def matcher(parts: list[str]) -> Callable[[str], bool]:
+    """Whether a path below a glob's folder, written with slashes, matches its parts."""
     from pathspec import GitIgnoreSpec  # slow to load, and seldom needed
 
+    return GitIgnoreSpec.from_lines(["/" + "/".join(parts)]).match_file
+
+
+def _glob(pattern: str, options: LoadOptions, only: Only | None) -> Iterator[Source | Failure]:
     root, parts = _split(pattern)
     fixed = parts[: parts.index("**")] if "**" in parts else parts
-    spec = GitIgnoreSpec.from_lines(["/" + "/".join(parts)])
+    matches = matcher(parts)
     start = len(os.path.join(root, ""))
 
     def enter(folder: str) -> bool:
         names = folder[start:].split(os.sep)
-        return all(fnmatchcase(name, part) for name, part in zip(names, fixed, strict=False))
+        fits = all(fnmatchcase(name, part) for name, part in zip(names, fixed, strict=False))
+        return fits and (only is None or only.enter(folder))
 
     def matching() -> Iterator[Source | Failure]:
         for found in Walk(options=options, enter=enter).files(root):
-            path = found.uri if isinstance(found, Failure) else found
-            if spec.match_file(path[start:].replace(os.sep, "/")):
+            path = _path(found)
+            if (only is None or only.holds(path)) and matches(path[start:].replace(os.sep, "/")):
                 yield from _found(found)
 
     if not os.path.isdir(root):
         yield Failure(uri=_safe_uri(pattern), reason=f"There is no folder {root}.")
     else:
-        yield from _nothing_is_failure(pattern, matching(), "No file matches the pattern.")
+        yield from matching() if only else _nothing_is_failure(pattern, matching(), EMPTY_GLOB)
+
+
+def split_glob(path: str) -> tuple[str, list[str]] | None:
+    """(the folder that a glob begins in, absolute; its parts below it); None for what is no glob."""
+    return None if _GLOB_CHARACTERS.isdisjoint(path) or "\0" in path else _split(path)
 
 
 def _split(pattern: str) -> tuple[str, list[str]]:

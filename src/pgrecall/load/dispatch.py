@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pgrecall.errors import InvalidArgument, MissingExtra, UnreadableSource
 from pgrecall.load import (
@@ -70,7 +71,9 @@ def load_here(
         with file.stream:
             yield from _documents(file, source)
         for inner in _attached(file):
-            yield from load_here(inner, options, depth=depth + 1)
+            for item in load_here(inner, options, depth=depth + 1):
+                # What is attached has gone when the file has.
+                yield replace(item, source=source.uri)
     except (UnreadableSource, MissingExtra) as exc:
         yield Failure(uri=source.uri, reason=str(exc))
     except OSError as exc:

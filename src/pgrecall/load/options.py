@@ -54,6 +54,8 @@ class LoadOptions:
     hidden: bool = False
     #: Leave out what .gitignore files name.
     gitignore: bool = True
+    #: Fetch pages from addresses of private networks too, such as localhost.
+    allow_private: bool = False
     #: The uri of standard input; its suffix, if it has one, says what the format is.
     stdin_name: str = "stdin"
 

@@ -11,6 +11,7 @@ from pgrecall.errors import UnreadableSource
 from pgrecall.load.detect import with_language
 from pgrecall.load.discover import StrPath, discover
 from pgrecall.load.dispatch import is_heavy, load_here
+from pgrecall.load.only import Only
 from pgrecall.load.options import LoadOptions
 from pgrecall.load.pool import AVAILABLE, Parsing, pool
 from pgrecall.load.source import Source, open_source
@@ -23,17 +24,19 @@ Found = Source | Document | Failure | Parsing
 
 
 def read(
-    sources: Iterable[StrPath | Document], options: LoadOptions | None = None
+    sources: Iterable[StrPath | Document],
+    options: LoadOptions | None = None,
+    only: Only | None = None,
 ) -> Iterator[Document | Failure]:
     """The documents of all sources, and a failure for each that cannot be read; lazily, in order.
 
     Bad input never raises. PDFs and other formats whose parsers may crash or take long are read in
-    processes of their own, several at a time.
+    processes of their own, several at a time. With ``only``, what is not in these paths is passed over.
     """
     options = options or LoadOptions()
     waiting: deque[Found] = deque()
     try:
-        for item in discover(sources, options):
+        for item in discover(sources, options, only):
             waiting.append(_prepared(item, options) if isinstance(item, Source) else item)
             # Nothing is held back unless a parser can work on what comes after it.
             if not any(isinstance(found, Parsing) for found in waiting):

@@ -42,15 +42,15 @@ def _document(file: OpenFile, row: Mapping[str, Any] | str, number: int) -> Docu
     if isinstance(row, str):
         raise UnreadableSource(row)
     options = file.options
-    text_key = _field(row, options.text_field, TEXT_FIELDS)
-    title_key = _field(row, options.title_field, ("title",))
-    id_key = _field(row, options.id_field, ID_FIELDS)
-    text = _lines(row) if text_key is None else _plain(row[text_key])
+    text_key = field_of(row, options.text_field, TEXT_FIELDS)
+    title_key = field_of(row, options.title_field, ("title",))
+    id_key = field_of(row, options.id_field, ID_FIELDS)
+    text = _lines(row) if text_key is None else plain(row[text_key])
     if not text or text.isspace():
         raise UnreadableSource("the row has no text.")
-    title = _plain(row[title_key]) if title_key else ""
+    title = plain(row[title_key]) if title_key else ""
     used = {text_key, title_key, id_key}
-    metadata, notes = _metadata(row, used, options.metadata_fields)
+    metadata, notes = metadata_of(row, used, options.metadata_fields)
     return Document(
         uri=_uri(file.uri, row.get(id_key) if id_key else None, number),
         text=text.replace("\r\n", "\n").replace("\r", "\n"),
@@ -61,10 +61,12 @@ def _document(file: OpenFile, row: Mapping[str, Any] | str, number: int) -> Docu
         markup=None,
         language=options.said_language,
         notes=(*file.notes, *notes),
+        source=file.uri,
     )
 
 
-def _field(row: Mapping[str, Any], wanted: str | None, usual: Iterable[str]) -> str | None:
+def field_of(row: Mapping[str, Any], wanted: str | None, usual: Iterable[str]) -> str | None:
+    """The field that is wanted, else the first usual one; raises UnreadableSource if it is not there."""
     if wanted is not None:
         if wanted not in row:
             raise UnreadableSource(f"the row has no field {wanted!r}; it has {_names(row)}.")
@@ -79,7 +81,7 @@ def _names(row: Mapping[str, Any]) -> str:
 
 
 def _uri(base: str, name: object, number: int) -> str:
-    written = _plain(name).strip()
+    written = plain(name).strip()
     if "://" in written:
         return written
     return f"{base}#{written or number}"
@@ -87,19 +89,21 @@ def _uri(base: str, name: object, number: int) -> str:
 
 def _lines(row: Mapping[str, Any]) -> str:
     """All fields of a row that has no field for its text, as ``name: value`` lines."""
-    written = ((name, _plain(value)) for name, value in row.items())
+    written = ((name, plain(value)) for name, value in row.items())
     return "\n".join(f"{name}: {value}" for name, value in written if value.strip())
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A value as text."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _metadata(
+def metadata_of(
     row: Mapping[str, Any], used: set[str | None], wanted: tuple[str, ...] | None
 ) -> tuple[dict[str, Any], list[str]]:
+    """(the fields that become metadata, notes on what was left out)"""
     if wanted is not None:
         return {name: row[name] for name in wanted if name in row}, []
     metadata: dict[str, Any] = {}

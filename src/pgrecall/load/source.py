@@ -105,6 +105,7 @@ class OpenFile:
             language=self.options.said_language or configuration(said),
             pages=pages,
             notes=tuple(self.notes),
+            source=self.uri,
         )
 
 

@@ -28,6 +28,14 @@ LONG = 512
 Key = tuple[str, UUID]
 
 
+@dataclass(frozen=True, slots=True)
+class Former:
+    """A stored document whose source has gone, perhaps to another name."""
+
+    document_id: UUID
+    title: str | None
+
+
 @dataclass(slots=True, kw_only=True)
 class Prepared:
     """A document on its way in: chunked, and embedded once ``vectors`` is complete."""
@@ -48,6 +56,8 @@ class Prepared:
     waiting: set[bytes] = field(default_factory=set)
     #: Whether the ledger held a version of it before.
     known: bool = False
+    #: The document that it was before its source was renamed; None if it was not.
+    former: Former | None = None
     #: The same document as generations that are being built hold it.
     others: list[Prepared] = field(default_factory=list)
     #: The only version that it may replace; None: whichever is there.
@@ -62,6 +72,11 @@ class Prepared:
     def name(self) -> tuple[str, str]:
         """What the queue knows it by."""
         return self.document.tenant_id, self.document.uri
+
+    @property
+    def embedded_title(self) -> str | None:
+        """The title in the headers of its chunks: a renamed document keeps its vectors, and so the old one."""
+        return self.former.title if self.former else self.document.title
 
 
 def document_id(collection: str, document: Document) -> UUID:
@@ -98,18 +113,21 @@ class Entry:
     error: str | None
     #: The generations that hold this version.
     generations: Sequence[int]
+    #: Where it was found.
+    source: str | None
 
 
 def ledger(keys: Sequence[Key]) -> Flow[dict[Key, Entry]]:
     """The entries of the documents that are known."""
     rows = yield from fetch(
         """
-        SELECT tenant_id, document_id, content_hash, error, generations FROM pgrecall.documents
+        SELECT tenant_id, document_id, content_hash, error, generations, source
+          FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
         """,
         [list({tenant for tenant, _ in keys}), [identity for _, identity in keys]],
     )
-    return {(row[0], row[1]): Entry(row[2], row[3], row[4]) for row in rows}
+    return {(row[0], row[1]): Entry(*row[2:]) for row in rows}
 
 
 def forget_failure(key: Key) -> Flow[None]:
@@ -117,6 +135,14 @@ def forget_failure(key: Key) -> Flow[None]:
     yield from fetch(
         "UPDATE pgrecall.documents SET error = NULL WHERE tenant_id = %s AND document_id = %s",
         list(key),
+    )
+
+
+def found_at(key: Key, source: str | None) -> Flow[None]:
+    """The document is as it was, and comes from somewhere else now."""
+    yield from fetch(
+        "UPDATE pgrecall.documents SET source = %s WHERE tenant_id = %s AND document_id = %s",
+        [source, *key],
     )
 
 
@@ -224,18 +250,18 @@ def know_languages(generations: Sequence[int], batch: Sequence[Prepared]) -> Flo
 
 UPSERT = """
     INSERT INTO pgrecall.documents AS d
-           (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
+           (tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
             content_hash, text, pages, metadata, notes, generations, version, status)
-    SELECT tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
+    SELECT tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
            content_hash, text, pages::integer[], metadata,
            ARRAY(SELECT jsonb_array_elements_text(notes)), generations::integer[], 1, 'ready'
-      FROM unnest(%b::text[], %b::uuid[], %b::integer[], %b::text[], %b::text[], %b::text[],
+      FROM unnest(%b::text[], %b::uuid[], %b::integer[], %b::text[], %b::text[], %b::text[], %b::text[],
                   %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::jsonb[],
                   %b::jsonb[], %b::text[])
-           AS n (tenant_id, document_id, collection_id, uri, title, mime_type, markup, language,
+           AS n (tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
                  content_hash, text, pages, metadata, notes, generations)
     ON CONFLICT (tenant_id, document_id) DO UPDATE
-       SET uri = excluded.uri, title = excluded.title, mime_type = excluded.mime_type,
+       SET uri = excluded.uri, source = excluded.source, title = excluded.title, mime_type = excluded.mime_type,
            markup = excluded.markup, language = excluded.language,
            content_hash = excluded.content_hash, text = excluded.text, pages = excluded.pages,
            metadata = excluded.metadata, notes = excluded.notes,
@@ -268,6 +294,7 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
         [p.document_id for p in batch],
         [generation.collection_id for _ in documents],
         [d.uri for d in documents],
+        [d.source for d in documents],
         [d.title for d in documents],
         [d.mime_type for d in documents],
         [p.markup for p in batch],
@@ -326,9 +353,9 @@ def record_failure(generation: Generation, failure: Failure, tenant_id: str = ""
     yield from fetch(
         """
         INSERT INTO pgrecall.documents AS d
-               (tenant_id, document_id, collection_id, uri, mime_type, markup, language, text,
+               (tenant_id, document_id, collection_id, uri, source, mime_type, markup, language, text,
                 pages, metadata, notes, version, status, error)
-        VALUES (%s, %s, %s, %s, '', 'plain', %s, '', '{}', '{}', '{}', 0, 'failed', %s)
+        VALUES (%s, %s, %s, %s, %s, '', 'plain', %s, '', '{}', '{}', '{}', 0, 'failed', %s)
         ON CONFLICT (tenant_id, document_id) DO UPDATE
            SET error = excluded.error, updated_at = excluded.updated_at
         """,
@@ -337,6 +364,7 @@ def record_failure(generation: Generation, failure: Failure, tenant_id: str = ""
             document_id(generation.collection, probe),
             generation.collection_id,
             failure.uri,
+            failure.source or failure.uri,
             generation.language,
             failure.reason,
         ],

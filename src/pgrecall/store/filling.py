@@ -87,7 +87,7 @@ def stored(generation: Generation, keys: Sequence[Key]) -> Flow[list[Prepared]]:
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, uri, title, mime_type, markup, language, content_hash, text, pages,
-               metadata
+               metadata, source
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
         """,
@@ -104,6 +104,7 @@ def stored(generation: Generation, keys: Sequence[Key]) -> Flow[list[Prepared]]:
                 pages=tuple(row[9]),
                 metadata=row[10],
                 tenant_id=row[0],
+                source=row[11],
             ),
             document_id=row[1],
             generation=generation,

@@ -16,14 +16,14 @@ def fetch_document(generation: Generation, uri: str, tenant_id: str) -> Flow[Doc
     rows = yield from fetch(
         """
         SELECT content_hash IS NOT NULL, error, text, title, metadata, mime_type, markup, language,
-               pages, notes
+               pages, notes, source
           FROM pgrecall.documents WHERE tenant_id = %s AND document_id = %s
         """,
         [tenant_id, document_id(generation.collection, wanted)],
     )
     if not rows:
         raise DocumentNotFound(f'"{generation.collection}" has no document {uri!r}.')
-    there, error, text, title, metadata, mime_type, markup, language, pages, notes = rows[0]
+    there, error, text, title, metadata, mime_type, markup, language, pages, notes, source = rows[0]
     if not there:
         raise DocumentNotFound(f"{uri!r} could not be taken in: {error}")
     return Document(
@@ -37,4 +37,5 @@ def fetch_document(generation: Generation, uri: str, tenant_id: str) -> Flow[Doc
         language=None if language == generation.language else language,
         pages=tuple(pages),
         notes=tuple(notes),
+        source=source,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
@@ -39,10 +40,11 @@ def enqueue(generation: Generation, documents: Sequence[Document]) -> Flow[None]
     yield from fetch(
         """
         SELECT pgrecall.enqueue(%s::text, uri, text, title, metadata, tenant_id, mime_type, markup, language,
-                                pages::integer[], ARRAY(SELECT jsonb_array_elements_text(notes)))
+                                pages::integer[], ARRAY(SELECT jsonb_array_elements_text(notes)), source)
           FROM unnest(%b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[], %b::text[],
-                      %b::text[], %b::text[], %b::text[], %b::jsonb[])
-               AS n (uri, text, title, metadata, tenant_id, mime_type, markup, language, pages, notes)
+                      %b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[])
+               AS n (uri, text, title, metadata, tenant_id, mime_type, markup, language, pages, notes,
+                     source)
         """,
         [generation.collection, *_columns(documents)],
     )
@@ -60,6 +62,7 @@ def _columns(documents: Sequence[Document]) -> list[list[object]]:
         [d.language for d in documents],
         ["{" + ",".join(map(str, d.pages)) + "}" for d in documents],
         [Jsonb(list(d.notes)) for d in documents],
+        [d.source for d in documents],
     ]
 
 
@@ -72,8 +75,10 @@ def waiting(generation: Generation, documents: Iterable[Document]) -> Flow[set[N
     return {(tenant, uri) for tenant, uri in rows}
 
 
-def supersede(generation: Generation, names: Iterable[Name]) -> Flow[None]:
-    """Drop what waits of these documents, since something newer is about to happen to them.
+def supersede(
+    generation: Generation, names: Iterable[Name], *, before: datetime | None = None
+) -> Flow[None]:
+    """Drop what waits of these documents, or does so since before then: something newer is about to happen.
 
     Part of the transaction in which it happens; a worker that is just writing one is waited for.
     """
@@ -84,9 +89,15 @@ def supersede(generation: Generation, names: Iterable[Name]) -> Flow[None]:
             SELECT q.job_id FROM pgrecall.queue AS q
               JOIN unnest(%s::text[], %s::text[]) AS n (tenant_id, uri)
                 ON q.tenant_id = n.tenant_id AND q.uri = n.uri
-             WHERE q.collection_id = %s ORDER BY q.job_id FOR UPDATE OF q)
+             WHERE q.collection_id = %s AND q.created_at <= coalesce(%s, 'infinity'::timestamptz)
+             ORDER BY q.job_id FOR UPDATE OF q)
         """,
-        [[tenant for tenant, _ in listed], [uri for _, uri in listed], generation.collection_id],
+        [
+            [tenant for tenant, _ in listed],
+            [uri for _, uri in listed],
+            generation.collection_id,
+            before,
+        ],
     )
 
 
@@ -95,7 +106,7 @@ def load(job_id: int) -> Flow[Queued | None]:
     rows = yield from fetch(
         """
         SELECT q.collection_id, c.name, q.uri, q.text, q.title, q.metadata, q.tenant_id, q.mime_type,
-               q.markup, q.language, q.pages, q.notes
+               q.markup, q.language, q.pages, q.notes, q.source
           FROM pgrecall.queue AS q JOIN pgrecall.collections AS c USING (collection_id)
          WHERE q.job_id = %s AND NOT EXISTS (
                SELECT FROM pgrecall.queue AS n
@@ -123,6 +134,7 @@ def _queued(job_id: int, row: Row) -> Queued:
             language=row[9],
             pages=tuple(row[10]),
             notes=tuple(row[11]),
+            source=row[12],
         ),
     )
 

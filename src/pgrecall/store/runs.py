@@ -68,16 +68,22 @@ def _update(run_id: int, report: IngestReport, state: RunState, error: str | Non
         """
         UPDATE pgrecall.runs
            SET seen_at = clock_timestamp(), state = %s, error = %s, new = %s, changed = %s,
-               unchanged = %s, removed = %s, failed = %s, left_out = %s, chunks = %s,
+               renamed = %s, unchanged = %s, removed = %s, failed = %s, left_out = %s, chunks = %s,
                embedded = %s, tokens = %s, cost = %s
          WHERE run_id = %s
         """,
         [
-            *(state, error, report.new, report.changed, report.unchanged, report.removed),
+            *(state, error, report.new, report.changed, report.renamed, report.unchanged),
+            report.removed,
             *(len(report.failed), report.left, report.chunks, report.embedded),
             *(report.tokens, report.cost, run_id),
         ],
     )
+
+
+def forget(run_id: int) -> Flow[None]:
+    """The run is not worth remembering."""
+    yield from fetch("DELETE FROM pgrecall.runs WHERE run_id = %s", [run_id])
 
 
 def recent(collection: str | None, limit: int) -> Flow[list[Run]]:
@@ -88,8 +94,8 @@ def recent(collection: str | None, limit: int) -> Flow[list[Run]]:
                CASE WHEN state = 'running' AND seen_at < now() - make_interval(secs => %s)
                     THEN 'killed' ELSE state END,
                started_at, seen_at, extract(epoch FROM seen_at - started_at)::double precision,
-               new, changed, unchanged, removed, failed, left_out, chunks, embedded, tokens, cost,
-               error
+               new, changed, renamed, unchanged, removed, failed, left_out, chunks, embedded, tokens,
+               cost, error
           FROM pgrecall.runs WHERE %s::text IS NULL OR collection = %s
          ORDER BY run_id DESC LIMIT %s
         """,
@@ -101,8 +107,8 @@ def recent(collection: str | None, limit: int) -> Flow[list[Run]]:
 def _run(*row: Any) -> Run:
     names = (
         *("run_id", "collection", "embedder", "state", "started_at", "ended_at", "seconds"),
-        *("new", "changed", "unchanged", "removed", "failed", "left", "chunks", "embedded"),
-        *("tokens", "cost", "error"),
+        *("new", "changed", "renamed", "unchanged", "removed", "failed", "left", "chunks"),
+        *("embedded", "tokens", "cost", "error"),
     )
     return Run(**dict(zip(names, row, strict=True)))
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -162,6 +163,8 @@ documents = Table(
     ),
     # Compared by code point, so that an index finds what starts with a prefix.
     Column("uri", Text(collation="C"), nullable=False),
+    # Where it was found, such as the uri of its file of rows; null for documents that were given.
+    Column("source", Text(collation="C")),
     Column("title", Text),
     Column("mime_type", Text, nullable=False),
     Column("markup", Text, nullable=False),
@@ -182,6 +185,7 @@ documents = Table(
     PrimaryKeyConstraint("tenant_id", "document_id"),
     CheckConstraint("status IN ('ready', 'failed')", name="status"),
     Index(None, "collection_id", "uri"),
+    Index(None, "collection_id", "source", "document_id"),
 )
 
 chunks = Table(
@@ -227,6 +231,61 @@ chunks = Table(
     postgresql_partition_by="LIST (generation_id)",
 )
 
+# What is kept in step with a collection besides files: tables of the user's own.
+sources = Table(
+    "sources",
+    metadata,
+    Column("source_id", Integer, Identity(always=True), primary_key=True),
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("name", Text, nullable=False),
+    # What was asked for; another question is read from the beginning.
+    Column("definition", JSONB, nullable=False),
+    # Everything that was committed with an earlier time, by the source's clock, has been seen.
+    Column("watermark", DateTime(timezone=True)),
+    # The table that has our triggers; null: it is polled.
+    Column("triggers", Text),
+    # Counts the beginnings of runs, so that runs at the same time notice each other.
+    Column("runs", BigInteger, nullable=False, server_default=text("0")),
+    _created(),
+    UniqueConstraint("collection_id", "name"),
+)
+
+# Keys of changed rows, written by triggers in the user's own transactions. No foreign key: a writer should
+# not wait for anybody. A null key stands for all.
+changes = Table(
+    "changes",
+    metadata,
+    Column("change_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source_id", Integer, nullable=False),
+    Column("key", Text),
+    Index(None, "source_id", "change_id"),
+)
+
+# What servers said about pages, so that they are asked whether those changed. It counts only while the stored
+# document is the one that was made of the page, with the same options.
+pages = Table(
+    "pages",
+    metadata,
+    Column(
+        "collection_id",
+        Integer,
+        ForeignKey(collections.c.collection_id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("tenant_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("etag", Text),
+    Column("last_modified", Text),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("options", Text, nullable=False),
+    PrimaryKeyConstraint("collection_id", "tenant_id", "url"),
+)
+
 # Vectors that were paid for and wait for their document (``store.reuse``). No key: COPY could not go on
 # after a conflict, and a text that is kept twice does no harm.
 paid_vectors = Table(
@@ -259,6 +318,7 @@ queue = Table(
     ),
     Column("tenant_id", Text, nullable=False),
     Column("uri", Text(collation="C"), nullable=False),
+    Column("source", Text(collation="C")),
     Column("title", Text),
     Column("mime_type", Text, nullable=False),
     # Null where it follows from the uri or the collection, as in types.Document.
@@ -288,7 +348,7 @@ runs = Table(
     *(
         Column(name, BigInteger, nullable=False, server_default=text("0"))
         for name in (
-            *("new", "changed", "unchanged", "removed", "failed", "left_out"),
+            *("new", "changed", "renamed", "unchanged", "removed", "failed", "left_out"),
             *("chunks", "embedded", "tokens"),
         )
     ),
@@ -304,14 +364,17 @@ runs = Table(
 __all__ = [
     "SCHEMA",
     "TO_JOBS",
+    "changes",
     "chunks",
     "collections",
     "documents",
     "generations",
     "lexemes",
     "metadata",
+    "pages",
     "paid_vectors",
     "queries",
     "queue",
     "runs",
+    "sources",
 ]

@@ -43,7 +43,7 @@ LOST = ("57P01", "57P02", "57P03", "08")
 
 
 class AskedDumper(Dumper):
-    """Sends a vector as vector_recv reads it; the server infers the type from where it goes."""
+    """Sends a vector in its wire format; the server infers the type from where it goes."""
 
     format = Format.BINARY
 

@@ -185,7 +185,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, version, content_hash, status, uri, text, title, metadata,
-               mime_type, markup, language, pages, notes
+               mime_type, markup, language, pages, notes, source
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND collection_id = %s
            -- The active one has all of them; another one those that name it.
@@ -201,7 +201,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     )
     found = []
     for tenant_id, document_id, version, content_hash, status, uri, text, *rest in rows:
-        title, metadata, mime_type, markup, language, pages, notes = rest
+        title, metadata, mime_type, markup, language, pages, notes, source = rest
         document = Document(
             uri=uri,
             text=text,
@@ -213,6 +213,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
             language=None if language == generation.language else language,
             pages=tuple(pages),
             notes=tuple(notes),
+            source=source,
         )
         found.append(Checked(tenant_id, document_id, version, content_hash, document))
         if status != "ready":

@@ -13,7 +13,8 @@ CREATE FUNCTION pgrecall.enqueue(
     markup text DEFAULT NULL,
     language text DEFAULT NULL,
     pages integer[] DEFAULT '{}',
-    notes text[] DEFAULT '{}')
+    notes text[] DEFAULT '{}',
+    source text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -50,9 +51,9 @@ BEGIN
                 here, enqueue.tenant_id, enqueue.uri)::text, 'UTF8')), 'hex'),
             jsonb_build_object('uri', enqueue.uri))
     RETURNING id INTO job;
-    INSERT INTO pgrecall.queue (job_id, collection_id, tenant_id, uri, title, mime_type, markup, language,
-                                text, pages, metadata, notes)
-    VALUES (job, here, enqueue.tenant_id, enqueue.uri, enqueue.title,
+    INSERT INTO pgrecall.queue (job_id, collection_id, tenant_id, uri, source, title, mime_type, markup,
+                                language, text, pages, metadata, notes)
+    VALUES (job, here, enqueue.tenant_id, enqueue.uri, enqueue.source, enqueue.title,
             coalesce(enqueue.mime_type, 'text/plain'), enqueue.markup, enqueue.language, enqueue.text,
             coalesce(enqueue.pages, '{}'), coalesce(enqueue.metadata, '{}'), coalesce(enqueue.notes, '{}'));
     RETURN job;

@@ -1,4 +1,5 @@
 -- Search for everybody: search_vector, search_text, search, similar; and explain, which shows how.
+-- An embedding to search with is a halfvec, since vectors and literals become one by themselves.
 
 -- The breadth of the index scan that a caller asks for: directly, or by the recall to be reached.
 CREATE FUNCTION pgrecall.ef_search(
@@ -32,7 +33,7 @@ $$;
 -- The chunks nearest to an embedding.
 CREATE FUNCTION pgrecall.search_vector(
     collection text,
-    query_embedding vector,
+    query_embedding halfvec,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
@@ -58,9 +59,9 @@ BEGIN
             USING collection, query_embedding, k, ef_search, recall;
         RETURN;
     END IF;
-    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding);
+    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding::vector);
     r := pgrecall.request(g, filter, tenant, uri_prefix, documents);
-    r.embedding := query_embedding;
+    r.embedding := query_embedding::vector;
     found := pgrecall.vector_arm(
         g, pgrecall.scoped(g, r), k, exact, pgrecall.ef_search(g, k, ef_search, recall));
     RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);
@@ -157,7 +158,7 @@ $$;
 CREATE FUNCTION pgrecall.search(
     collection text,
     query_text text,
-    query_embedding vector,
+    query_embedding halfvec,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
@@ -183,7 +184,7 @@ DECLARE
     nearest record;
     by_words pgrecall.hit[];
 BEGIN
-    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding);
+    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding::vector);
     wanted := greatest(k, 100);
     IF fusion IS NULL OR fusion NOT IN ('convex', 'dbsf', 'rrf') THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004',
@@ -195,7 +196,7 @@ BEGIN
     weight := round(weight::numeric, 12);
     r := pgrecall.scoped(g, pgrecall.with_question(
         g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text));
-    r.embedding := query_embedding;
+    r.embedding := query_embedding::vector;
     nearest := pgrecall.vector_arm(
         g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall)));
     by_words := pgrecall.text_arm(g, r, wanted);
@@ -251,7 +252,7 @@ $$;
 CREATE FUNCTION pgrecall.explain(
     collection text,
     query_text text DEFAULT NULL,
-    query_embedding vector DEFAULT NULL,
+    query_embedding halfvec DEFAULT NULL,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
@@ -280,10 +281,10 @@ BEGIN
     wanted := CASE WHEN hybrid THEN greatest(k, 100) ELSE k END;
     r := pgrecall.scoped(g, pgrecall.with_question(
         g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text));
-    r.embedding := query_embedding;
+    r.embedding := query_embedding::vector;
     matching := r.matching;
     IF query_embedding IS NOT NULL THEN
-        PERFORM pgrecall.check_embedding(g, query_embedding);
+        PERFORM pgrecall.check_embedding(g, query_embedding::vector);
         arm := 'vector';
         SELECT p.strategy, p.breadth, p.taken INTO strategy, breadth, taken
           FROM pgrecall.vector_plan(
