@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
+    from pgrecall.store.storage import Storage
     from pgrecall.transfer import ImportOptions, VectorSource
     from pgrecall.types import (
         Chunk,
@@ -57,6 +58,7 @@ else:
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
         "transfer": ("ImportOptions", "VectorSource"),
+        "store.storage": ("Storage",),
         "types": (
             *("Chunk", "Citation", "Document", "EnqueueReport", "Failure", "Hit", "Hits"),
             *("IngestReport", "Plan", "Run"),
@@ -113,6 +115,7 @@ __all__ = [
     "Recency",
     "Reranker",
     "Run",
+    "Storage",
     "TableSource",
     "TokenEncoder",
     "VectorSource",

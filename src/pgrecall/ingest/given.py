@@ -21,7 +21,7 @@ from pgrecall.settle import settle
 from pgrecall.store import collections, documents, exporting, queue
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import AsyncSession, Session, transaction
-from pgrecall.store.vectors import encode_all
+from pgrecall.store.vectors import decode_all, encode_all
 from pgrecall.types import Failure, IngestReport
 
 #: What goes in: documents, and what could not be read as one.
@@ -114,7 +114,10 @@ def prepare(
     for text in (given.uri, given.tenant_id, document.text, given.title or ""):
         _check_text(given.place, text)
     chunks = placed(given, document.text, lambda text: embedder.tokenizer.count(text))
-    wires = encode_all(vectors(given, generation.dimensions, metric=generation.metric))
+    wires = encode_all(
+        vectors(given, generation.dimensions, metric=generation.storage.metric),
+        generation.storage.element,
+    )
     prepared = identified(generation, document)
     prepared.given = True
     prepared.chunks = chunks
@@ -164,7 +167,9 @@ def _write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     except errors.GenerationChanged:
         yield from _follow(job)
         for item in group:
+            given = decode_all(item.vectors, item.generation.storage.element)
             item.generation = job.generation
+            item.vectors = encode_all(given, item.generation.storage.element)
         yield from branch_out(job, group)
         return (yield from _write(job, group))
     except errors.DatabaseUnavailable:

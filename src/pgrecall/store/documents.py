@@ -277,14 +277,14 @@ COPY = """
     COPY pgrecall.chunks
          (generation_id, tenant_id, document_id, ordinal, start_offset, end_offset, page,
           token_count, uri, title, headings, header, content, content_hash, language, metadata,
-          embedding)
+          embedding, embedding_full)
     FROM STDIN (FORMAT BINARY)
 """
-#: Embedding and metadata go as bytes: they are the wire formats of halfvec and jsonb already, the
+#: Embedding and metadata go as bytes: they are the wire formats of pgvector and jsonb already, the
 #: metadata encoded once for all chunks of a document.
 COPY_TYPES = (
     *("int4", "text", "uuid", "int4", "int4", "int4", "int4", "int4", "text", "text", "text[]"),
-    *("text", "text", "bytea", "text", "bytea", "bytea"),
+    *("text", "text", "bytea", "text", "bytea", "bytea", "bytea"),
 )
 #: Stands in front of the text of a jsonb on the wire (PostgreSQL, jsonb_recv).
 JSONB_VERSION = b"\x01"
@@ -342,7 +342,7 @@ def _rows(
             key,
             document.language or prepared.generation.language,
             metadata,
-            vector,
+            *prepared.generation.storage.columns(vector),
         )
 
 

@@ -41,7 +41,7 @@ def page(generation: Generation, after: Key | None) -> Flow[Page | None]:
         sql.SQL(
             """
             SELECT c.tenant_id, c.document_id, c.start_offset, c.token_count, c.header, c.headings,
-                   c.content, c.embedding,
+                   c.content, c.{column},
                    CASE c.ordinal WHEN 0 THEN
                        jsonb_build_object('uri', d.uri, 'title', d.title, 'text', d.text,
                            'mime_type', d.mime_type, 'markup', d.markup, 'language', d.language,
@@ -53,7 +53,7 @@ def page(generation: Generation, after: Key | None) -> Flow[Page | None]:
                AND d.generations @> ARRAY[%s::integer]
              ORDER BY c.tenant_id, c.document_id, c.ordinal
             """
-        ).format(partition=generation.partition),
+        ).format(partition=generation.partition, column=sql.Identifier(generation.storage.column)),
         [
             sorted({tenant for tenant, _ in keys}),
             [identity for _, identity in keys],
@@ -73,11 +73,11 @@ def same(generation: Generation, prepared: Sequence[Prepared]) -> Flow[set[Key]]
     rows = yield from fetch_binary(
         sql.SQL(
             """
-            SELECT tenant_id, document_id, start_offset, end_offset, header, headings, embedding
+            SELECT tenant_id, document_id, start_offset, end_offset, header, headings, {column}
               FROM {partition} WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
              ORDER BY tenant_id, document_id, ordinal
             """
-        ).format(partition=generation.partition),
+        ).format(partition=generation.partition, column=sql.Identifier(generation.storage.column)),
         [
             sorted({item.document.tenant_id for item in prepared}),
             [item.document_id for item in prepared],
@@ -124,7 +124,7 @@ def _document(
     generation: Generation, tenant_id: str, rows: Sequence[tuple[Any, ...]]
 ) -> EmbeddedDocument:
     head = rows[0][8]
-    vectors = decode_all([bytes(row[7]) for row in rows])
+    vectors = decode_all([bytes(row[7]) for row in rows], generation.storage.element)
     language = head["language"]
     return EmbeddedDocument(
         uri=head["uri"],

@@ -258,8 +258,8 @@ def _chunks(
                    c.header, c.content, c.content_hash,
                    c.token_count > 0 AND c.uri = d.uri AND c.title IS NOT DISTINCT FROM d.title
                    AND c.language = d.language AND c.metadata = d.metadata,
-                   vector_dims(c.embedding) = {dimensions} AND l2_norm(c.embedding) > 0
-                   AND l2_norm(c.embedding) < 'Infinity'
+                   vector_dims(c.{vector}) = {dimensions} AND vector_norm(c.{vector}::vector) > 0
+                   AND vector_norm(c.{vector}::vector) < 'Infinity'
               FROM {partition} AS c
               JOIN pgrecall.documents AS d
                 ON d.tenant_id = c.tenant_id AND d.document_id = c.document_id
@@ -267,7 +267,11 @@ def _chunks(
                AND (c.tenant_id, c.document_id, c.ordinal) > (%s, %s, %s)
              ORDER BY c.tenant_id, c.document_id, c.ordinal LIMIT %s
             """
-        ).format(partition=generation.partition, dimensions=sql.Literal(generation.dimensions)),
+        ).format(
+            partition=generation.partition,
+            dimensions=sql.Literal(generation.dimensions),
+            vector=sql.Identifier(generation.storage.column),
+        ),
         [list({k[0] for k in keys}), [k[1] for k in keys], *after, CHUNKS],
     )
     return rows
