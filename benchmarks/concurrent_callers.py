@@ -22,7 +22,7 @@ from psycopg_pool import AsyncConnectionPool
 
 import pgrecall
 from pgrecall.store.session import prepare
-from pgrecall.store.vectors import encode
+from pgrecall.store.vectors import Asked, encode_all
 from pgrecall.types import FloatArray
 
 EF_SEARCH = 100
@@ -63,7 +63,7 @@ async def compare(url: str, vectors: FloatArray, callers: int) -> None:
         docs = await db.collection("filters")
 
         async def bare(vector: FloatArray) -> object:
-            wire = encode(vector)
+            wire = Asked(encode_all(vector[None])[0])
             async with pool.connection() as connection:
                 cursor = await connection.execute(
                     statement, [wire, wire], prepare=True, binary=True

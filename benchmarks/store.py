@@ -35,7 +35,7 @@ from pgrecall.store import collections, documents, indexes
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Prepared
 from pgrecall.store.session import prepare
-from pgrecall.store.vectors import encode, encode_all
+from pgrecall.store.vectors import Asked, encode_all
 from pgrecall.types import FloatArray
 
 EF_SEARCH = 100
@@ -148,9 +148,10 @@ def store_equal(
         connection.execute(
             sql.SQL("CREATE INDEX ON equal ")
             + sql.SQL(definition).format(
-                dimensions=sql.Literal(generation.dimensions),
+                vectors=sql.SQL("USING hnsw ((embedding::halfvec({})) halfvec_cosine_ops)").format(
+                    sql.Literal(generation.dimensions)
+                ),
                 m=sql.Literal(indexes.NEIGHBOURS),
-                operator_class=sql.Identifier("halfvec_cosine_ops"),
             )
         )
     connection.execute("ANALYZE equal")
@@ -230,7 +231,7 @@ def search(
     times: dict[str, list[float]] = {"bare": [], "vector": [], "words": []}
 
     def bare(vector: FloatArray) -> object:
-        wire = [encode(vector)] * 2
+        wire = [Asked(encode_all(vector[None])[0])] * 2
         return connection.execute(text, wire, prepare=True, binary=True).fetchall()
 
     def ours(question: str | FloatArray) -> object:

@@ -10,10 +10,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from pgrecall.store.migrate import engine_for
-from pgrecall.store.schema import SCHEMA, TO_JOBS, Halfvec, metadata
+from pgrecall.store.schema import SCHEMA, TO_JOBS, Halfvec, Vector, metadata
 
 # Reflection meets the type in every database that has chunks.
 ischema_names["halfvec"] = Halfvec
+ischema_names["vector"] = Vector
 
 
 def include_name(name: str | None, type_: str, parent_names: Any) -> bool:

@@ -349,14 +349,18 @@ def test_names_that_collections_have(db: Database, embedder: TinyEmbedder, name:
     db.drop_collection(name)
 
 
-def test_more_dimensions_than_an_index_takes(db: Database) -> None:
-    with pytest.raises(errors.InvalidArgument, match="4001 dimensions"):
-        db.create_collection("docs", embedder=TinyEmbedder(4001))
-    assert db.collections() == []
-    docs = db.create_collection("docs", embedder=TinyEmbedder(4000))
+@pytest.mark.parametrize("dimensions", [4000, 4001])
+def test_more_dimensions_than_an_index_of_halves_takes(db: Database, dimensions: int) -> None:
+    docs = db.create_collection("docs", embedder=TinyEmbedder(dimensions))
     docs.ingest(Document(uri="a", text="tide"))
     assert docs.status().indexed
     assert docs.search("tide")[0].uri == "a"
+
+
+def test_more_dimensions_than_a_vector_has(db: Database) -> None:
+    with pytest.raises(errors.InvalidArgument, match=r"16,?001"):
+        db.create_collection("docs", embedder=TinyEmbedder(16_001))
+    assert db.collections() == []
 
 
 def test_an_unknown_language(db: Database, embedder: TinyEmbedder) -> None:

@@ -18,6 +18,7 @@ SCHEMA = "pgrecall"
 FUNCTIONS = (
     "filter_v1",
     "metadata_v1",
+    "storage_v1",
     "target_v1",
     "question_v1",
     "recall_v1",
@@ -37,6 +38,15 @@ class Halfvec(UserDefinedType[bytes]):
 
     def get_col_spec(self, **kw: object) -> str:
         return "HALFVEC"
+
+
+class Vector(UserDefinedType[bytes]):
+    """The column type as it was at this revision."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        return "VECTOR"
 
 
 def run(name: str) -> None:
@@ -89,6 +99,7 @@ def create_tables() -> None:
         sa.Column("dimensions", sa.Integer, nullable=False),
         sa.Column("storage", sa.Text, nullable=False, server_default=sa.text("'halfvec'")),
         sa.Column("metric", sa.Text, nullable=False, server_default=sa.text("'cosine'")),
+        sa.Column("prefix", sa.Integer),
         sa.Column("chunking", JSONB, nullable=False),
         sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'building'")),
         sa.Column("chunk_count", sa.BigInteger, nullable=False, server_default=sa.text("0")),
@@ -99,8 +110,11 @@ def create_tables() -> None:
         created("created_at"),
         sa.Column("activated_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("generation_id", name="pk_generations"),
-        sa.CheckConstraint("dimensions BETWEEN 1 AND 4000", name="ck_generations_dimensions"),
-        sa.CheckConstraint("storage IN ('halfvec')", name="ck_generations_storage"),
+        sa.CheckConstraint("dimensions BETWEEN 1 AND 16000", name="ck_generations_dimensions"),
+        sa.CheckConstraint(
+            "storage IN ('halfvec', 'vector', 'bit')", name="ck_generations_storage"
+        ),
+        sa.CheckConstraint("prefix > 0 AND prefix < dimensions", name="ck_generations_prefix"),
         sa.CheckConstraint("metric IN ('cosine', 'ip', 'l2')", name="ck_generations_metric"),
         sa.CheckConstraint(
             "state IN ('building', 'active', 'retired')", name="ck_generations_state"
@@ -141,6 +155,7 @@ def create_tables() -> None:
         sa.Column("metadata", JSONB, nullable=False),
         sa.Column("notes", ARRAY(sa.Text), nullable=False),
         sa.Column("media", sa.LargeBinary),
+        sa.Column("given", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("error", sa.Text),
@@ -169,7 +184,8 @@ def create_tables() -> None:
         sa.Column("content_hash", sa.LargeBinary, nullable=False),
         sa.Column("language", sa.Text, nullable=False),
         sa.Column("metadata", JSONB, nullable=False),
-        sa.Column("embedding", Halfvec, nullable=False),
+        sa.Column("embedding", Halfvec),
+        sa.Column("embedding_full", Vector),
         sa.Column(
             "tsv",
             TSVECTOR,
@@ -178,6 +194,9 @@ def create_tables() -> None:
         ),
         sa.PrimaryKeyConstraint(
             "tenant_id", "document_id", "ordinal", "generation_id", name="pk_chunks"
+        ),
+        sa.CheckConstraint(
+            "num_nonnulls(embedding, embedding_full) = 1", name="ck_chunks_embedding"
         ),
         postgresql_partition_by="LIST (generation_id)",
         schema=SCHEMA,
@@ -221,8 +240,12 @@ def create_tables() -> None:
         sa.Column("content_hash", sa.LargeBinary, nullable=False),
         sa.Column("embedder", sa.Text, nullable=False),
         sa.Column("dimensions", sa.Integer, nullable=False),
-        sa.Column("embedding", Halfvec, nullable=False),
+        sa.Column("embedding", Halfvec),
+        sa.Column("embedding_full", Vector),
         created("created_at"),
+        sa.CheckConstraint(
+            "num_nonnulls(embedding, embedding_full) = 1", name="ck_paid_vectors_embedding"
+        ),
         schema=SCHEMA,
     )
     counts = "new changed renamed unchanged removed failed left_out chunks embedded tokens"
@@ -344,7 +367,8 @@ def downgrade() -> None:
         DO $$
         DECLARE f regprocedure;
         BEGIN
-            DROP TYPE IF EXISTS pgrecall.hit, pgrecall.target, pgrecall.request CASCADE;
+            DROP TYPE IF EXISTS
+                pgrecall.hit, pgrecall.target, pgrecall.request, pgrecall.storage CASCADE;
             FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'pgrecall'\:\:regnamespace LOOP
                 EXECUTE 'DROP FUNCTION ' || f || ' CASCADE';
             END LOOP;

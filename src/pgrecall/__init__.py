@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.compare import Comparison
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
-    from pgrecall.embed import AsyncEmbedder, Embedder, open_embedder
+    from pgrecall.embed import AsyncEmbedder, Embedder, declare_embedder, open_embedder
     from pgrecall.evaluate import (
         Evaluation,
         JudgedQuestion,
@@ -29,10 +29,13 @@ if typing.TYPE_CHECKING:
         ModelResult,
         read_questions,
     )
+    from pgrecall.exchange import EmbeddedChunk, EmbeddedDocument
     from pgrecall.ingest import TableSource
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
+    from pgrecall.store.storage import Storage
+    from pgrecall.transfer import ImportOptions, VectorSource
     from pgrecall.types import (
         Chunk,
         Citation,
@@ -56,7 +59,7 @@ else:
         "compare": ("Comparison",),
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
-        "embed": ("AsyncEmbedder", "Embedder", "open_embedder"),
+        "embed": ("AsyncEmbedder", "Embedder", "declare_embedder", "open_embedder"),
         "evaluate": (
             "Evaluation",
             "JudgedQuestion",
@@ -64,10 +67,13 @@ else:
             "ModelResult",
             "read_questions",
         ),
+        "exchange": ("EmbeddedChunk", "EmbeddedDocument"),
         "ingest": ("TableSource",),
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
+        "transfer": ("ImportOptions", "VectorSource"),
+        "store.storage": ("Storage",),
         "types": (
             *("Chunk", "Citation", "Document", "EnqueueReport", "Failure", "Hit", "Hits"),
             *("Image", "IngestReport", "Plan", "Run"),
@@ -106,6 +112,8 @@ __all__ = [
     "Context",
     "Database",
     "Document",
+    "EmbeddedChunk",
+    "EmbeddedDocument",
     "Embedder",
     "EnqueueReport",
     "Evaluation",
@@ -113,6 +121,7 @@ __all__ = [
     "Hit",
     "Hits",
     "Image",
+    "ImportOptions",
     "IngestReport",
     "JudgedQuestion",
     "LanguageModel",
@@ -125,12 +134,15 @@ __all__ = [
     "Recency",
     "Reranker",
     "Run",
+    "Storage",
     "TableSource",
     "TokenEncoder",
+    "VectorSource",
     "Verification",
     "WorkerOptions",
     "connect",
     "connect_async",
+    "declare_embedder",
     "open_embedder",
     "open_reranker",
     "read_questions",

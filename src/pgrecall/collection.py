@@ -11,6 +11,7 @@ from typing import Any, TypedDict, Unpack, cast
 from pgrecall import errors, retrieve
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
 from pgrecall.context import Context
+from pgrecall.exchanging import AsyncExchanging, Exchanging
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.generations import AsyncGenerations, Generations
 from pgrecall.ingesting import AsyncIngesting, Ingesting
@@ -139,7 +140,7 @@ class _Described:
         return (yield from status.status((yield from follow(self._target))))
 
 
-class Collection(_Described, Generations, Ingesting):
+class Collection(_Described, Generations, Ingesting, Exchanging):
     """A named set of documents that are searched together. From ``Database.collection``."""
 
     def __init__(self, target: Target, session: Session) -> None:
@@ -239,7 +240,7 @@ class Collection(_Described, Generations, Ingesting):
         run(self._optimize(), self._session)
 
 
-class AsyncCollection(_Described, AsyncGenerations, AsyncIngesting):
+class AsyncCollection(_Described, AsyncGenerations, AsyncIngesting, AsyncExchanging):
     """As ``Collection``, awaited."""
 
     def __init__(self, target: Target, session: AsyncSession) -> None:

@@ -29,6 +29,7 @@ from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.embedded import EmbeddedServer
 from pgrecall.store.jobs import FailedJob, QueueStatus
 from pgrecall.store.session import AsyncSession, Row, Session, check, check_async, prepare
+from pgrecall.store.storage import Storage, StorageType, chosen
 from pgrecall.types import Document, Run
 
 if TYPE_CHECKING:
@@ -50,20 +51,16 @@ class _Settled:
 
     def planned(self, name: str, options: Described) -> Flow[Target]:
         """The collection of that name, or what would be created under it."""
-        wanted = self.wanted(
-            options.get("embedder"),
-            options.get("chunking"),
-            options.get("language", "english"),
-            options.get("text_search"),
-        )
-        return _foreseen(name, replace(wanted, opened=offline))
+        return _foreseen(name, replace(self.wanted(**options), opened=offline))
 
     def wanted(
         self,
-        embedder: str | Embedder | None,
-        chunking: ChunkConfig | None,
-        language: str,
-        text_search: str | None,
+        *,
+        embedder: str | Embedder | None = None,
+        chunking: ChunkConfig | None = None,
+        language: str = "english",
+        text_search: str | None = None,
+        storage: Storage | StorageType | None = None,
     ) -> Wanted:
         """What a caller asks of a collection, with the settings' defaults."""
         return Wanted(
@@ -72,6 +69,7 @@ class _Settled:
             chunking=chunking,
             language=language,
             text_search=text_search,
+            storage=chosen(storage),
         )
 
 
@@ -155,12 +153,13 @@ def _foreseen(name: str, wanted: Wanted) -> Flow[Target]:
 
 
 class Described(TypedDict, total=False):
-    """What describes a collection that need not exist yet; as in ``create_collection``."""
+    """What describes a collection, as ``create_collection`` says; all of it may be left away."""
 
     embedder: str | Embedder | None
     chunking: ChunkConfig | None
     language: str
     text_search: str | None
+    storage: Storage | StorageType | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +171,7 @@ class Wanted:
     chunking: ChunkConfig | None
     language: str
     text_search: str | None
+    storage: Storage | None
     #: How embedders are opened; a plan does it without a key.
     opened: Callable[[str | Embedder], Embedder] = open_embedder
 
@@ -183,7 +183,7 @@ class Wanted:
 
     def generation(self, embedder: Embedder) -> NewGeneration:
         """Its first generation. Raises InvalidArgument if the chunks would not fit the model."""
-        return new_generation(embedder, self.chunking)
+        return new_generation(embedder, self.chunking, self.storage)
 
     def existing(self, generation: Generation) -> Target:
         """The collection that is there, if it is what the caller asked for."""
@@ -194,12 +194,20 @@ class Wanted:
             asked, there = str(self.chunking), str(generation.chunking)
         elif self.text_search not in (None, generation.text_search):
             asked, there = f"text_search={self.text_search!r}", f"{generation.text_search!r}"
+        elif self._stored_otherwise(generation):
+            asked, there = str(self.storage), str(generation.storage)
         else:
             return Target(generation, embedder)
         raise errors.InvalidArgument(
             f'The collection "{generation.collection}" exists with {there}, not {asked}: '
             "leave that argument away, choose another name, or reindex the collection."
         )
+
+    def _stored_otherwise(self, generation: Generation) -> bool:
+        wanted = self.storage
+        if wanted is None:
+            return False
+        return wanted.of(generation.dimensions, generation.embedder) != generation.storage
 
 
 class Database:
@@ -227,23 +235,18 @@ class Database:
         return [self.collection(name) for name in names]
 
     def create_collection(
-        self,
-        name: str,
-        *,
-        embedder: str | Embedder | None = None,
-        chunking: ChunkConfig | None = None,
-        language: str = "english",
-        text_search: str | None = None,
-        exist_ok: bool = False,
+        self, name: str, *, exist_ok: bool = False, **options: Unpack[Described]
     ) -> Collection:
         """A new collection; raises CollectionExists unless ``exist_ok``.
 
         ``embedder`` is a name such as "static" (the default) or "openai:text-embedding-3-small", or any
         object that satisfies ``pgrecall.Embedder``. ``language`` is a text search configuration of
         Postgres; ``text_search`` the extension that ranks words, "pg_textsearch", instead of the text arm
-        that needs none. Raises InvalidArgument for what does not fit together, ExtensionMissing.
+        that needs none. ``storage`` is how vectors are kept, indexed and compared: "halfvec", "vector",
+        "bit", or a ``pgrecall.Storage``; without it, halfvec up to 4,000 dimensions, bit above. Raises
+        InvalidArgument for what does not fit together, ExtensionMissing.
         """
-        wanted = self._opened.wanted(embedder, chunking, language, text_search)
+        wanted = self._opened.wanted(**options)
         return self._collection(_create(name, wanted, exist_ok=exist_ok))
 
     def planned(self, name: str, **options: Unpack[Described]) -> Collection:
@@ -362,17 +365,10 @@ class AsyncDatabase:
         return [await self.collection(name) for name in names]
 
     async def create_collection(
-        self,
-        name: str,
-        *,
-        embedder: str | Embedder | None = None,
-        chunking: ChunkConfig | None = None,
-        language: str = "english",
-        text_search: str | None = None,
-        exist_ok: bool = False,
+        self, name: str, *, exist_ok: bool = False, **options: Unpack[Described]
     ) -> AsyncCollection:
         """As ``Database.create_collection``."""
-        wanted = self._opened.wanted(embedder, chunking, language, text_search)
+        wanted = self._opened.wanted(**options)
         return await self._collection(_create(name, wanted, exist_ok=exist_ok))
 
     async def planned(self, name: str, **options: Unpack[Described]) -> AsyncCollection:

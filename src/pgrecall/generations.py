@@ -18,6 +18,7 @@ from pgrecall.retrieve import SearchOptions, Target
 from pgrecall.store import generations
 from pgrecall.store.generations import GenerationStatus
 from pgrecall.store.session import AsyncSession, Session
+from pgrecall.store.storage import Storage, StorageType, chosen
 
 Questions = Sequence[str | JudgedQuestion]
 
@@ -33,19 +34,26 @@ class Generations:
         return run(generations.statuses(self._target.generation.collection), self._session)
 
     def plan_reindex(
-        self, *, embedder: str | Embedder | None = None, chunking: ChunkConfig | None = None
+        self,
+        *,
+        embedder: str | Embedder | None = None,
+        chunking: ChunkConfig | None = None,
+        storage: Storage | StorageType | None = None,
     ) -> ReindexPlan:
         """What ``reindex`` with these arguments would do and cost; nothing is embedded or written."""
-        return run(reindex_plan.plan(self._target, embedder, chunking), self._session)
+        return run(
+            reindex_plan.plan(self._target, embedder, chunking, chosen(storage)), self._session
+        )
 
     def reindex(
         self,
         *,
         embedder: str | Embedder | None = None,
         chunking: ChunkConfig | None = None,
+        storage: Storage | StorageType | None = None,
         progress: Progress | None = None,
     ) -> ReindexReport:
-        """Build a generation with another embedder or other chunks beside the one that is searched.
+        """Build a generation with another embedder, other chunks or another storage, beside the active one.
 
         Searches go on, and documents that are written meanwhile reach both. A run that was cut off is
         gone on with by calling it again. Nothing changes for searches until ``activate``. ``progress``
@@ -55,7 +63,7 @@ class Generations:
         EmbeddingError if the embedder fails time and again.
         """
         began = time.perf_counter()
-        work = run(reindex.begin(self._target, embedder, chunking), self._session)
+        work = run(reindex.begin(self._target, embedder, chunking, chosen(storage)), self._session)
         work.progress = progress
         reindex.fill_all(self._session, work)
         run(reindex.finish(work), self._session)
@@ -112,10 +120,14 @@ class AsyncGenerations:
         return await run_async(flow, self._session)
 
     async def plan_reindex(
-        self, *, embedder: str | Embedder | None = None, chunking: ChunkConfig | None = None
+        self,
+        *,
+        embedder: str | Embedder | None = None,
+        chunking: ChunkConfig | None = None,
+        storage: Storage | StorageType | None = None,
     ) -> ReindexPlan:
         """As ``Collection.plan_reindex``."""
-        flow = reindex_plan.plan(self._target, embedder, chunking)
+        flow = reindex_plan.plan(self._target, embedder, chunking, chosen(storage))
         return await run_async(flow, self._session)
 
     async def reindex(
@@ -123,11 +135,14 @@ class AsyncGenerations:
         *,
         embedder: str | Embedder | None = None,
         chunking: ChunkConfig | None = None,
+        storage: Storage | StorageType | None = None,
         progress: Progress | None = None,
     ) -> ReindexReport:
         """As ``Collection.reindex``."""
         began = time.perf_counter()
-        work = await run_async(reindex.begin(self._target, embedder, chunking), self._session)
+        work = await run_async(
+            reindex.begin(self._target, embedder, chunking, chosen(storage)), self._session
+        )
         work.progress = progress
         await reindex.fill_all_async(self._session, work)
         await run_async(reindex.finish(work), self._session)

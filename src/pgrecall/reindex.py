@@ -29,6 +29,7 @@ from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.documents import Key, Prepared
 from pgrecall.store.filling import Place
 from pgrecall.store.session import AsyncSession, Session
+from pgrecall.store.storage import Storage, kept
 from pgrecall.types import Failure
 
 #: Documents that are read and chunked together.
@@ -93,9 +94,9 @@ class Reindexing:
 
 
 def new_generation(
-    embedder: Embedder, chunking: ChunkConfig | None, *, metric: str = "cosine"
+    embedder: Embedder, chunking: ChunkConfig | None, storage: Storage | None
 ) -> NewGeneration:
-    """Without ``chunking``, chunks that the model takes. Raises InvalidArgument if they would not fit."""
+    """Without ``chunking``, chunks that the model takes. Raises InvalidArgument for what does not fit."""
     chunking = chunking or ChunkConfig.within(embedder.max_tokens)
     if chunking.max_tokens > embedder.max_tokens:
         raise errors.InvalidArgument(
@@ -106,7 +107,7 @@ def new_generation(
         embedder=embedder.name,
         dimensions=embedder.dimensions,
         chunking=chunking.to_dict(),
-        metric=metric,
+        storage=(storage or Storage()).of(embedder.dimensions, embedder.name),
     )
 
 
@@ -122,7 +123,10 @@ class Choice:
 
 
 def choose(
-    target: Target, embedder: str | Embedder | None, chunking: ChunkConfig | None
+    target: Target,
+    embedder: str | Embedder | None,
+    chunking: ChunkConfig | None,
+    storage: Storage | None = None,
 ) -> Flow[Choice]:
     """The generation that these arguments mean. What is not given stays as it is.
 
@@ -136,7 +140,9 @@ def choose(
         embedder = embedder.name
     chosen = target.open(embedder) if embedder else target.embedder_of(base)
     new = new_generation(
-        chosen, chunking or ChunkConfig.from_dict(base.chunking), metric=active.metric
+        chosen,
+        chunking or ChunkConfig.from_dict(base.chunking),
+        storage or kept(base.storage, chosen.dimensions, chosen.name),
     )
     generations.check(begun, new)
     if begun is not None:
@@ -148,26 +154,35 @@ def choose(
             embedder=new.embedder,
             dimensions=new.dimensions,
             chunking=new.chunking,
+            storage=new.storage,
         )
         return Choice(active, planned, new, chosen)
     lacking, _ = yield from filling.count_lacking(active)
     if not lacking:
         raise errors.InvalidArgument(
-            f'"{active.collection}" is embedded with {active.embedder} and chunked like that already: '
-            "name another embedder or other chunks."
+            f'"{active.collection}" is embedded with {active.embedder} chunked and stored like that '
+            "already: name another embedder, other chunks or another storage."
         )
     return Choice(active, active, new, chosen)
 
 
-def _spec(generation: Generation | NewGeneration) -> tuple[str, int, dict[str, Any]]:
-    return generation.embedder, generation.dimensions, dict(generation.chunking)
+def _spec(generation: Generation | NewGeneration) -> tuple[Any, ...]:
+    return (
+        generation.embedder,
+        generation.dimensions,
+        dict(generation.chunking),
+        generation.storage,
+    )
 
 
 def begin(
-    target: Target, embedder: str | Embedder | None, chunking: ChunkConfig | None
+    target: Target,
+    embedder: str | Embedder | None,
+    chunking: ChunkConfig | None,
+    storage: Storage | None = None,
 ) -> Flow[Reindexing]:
     """Begin a generation, or go on with the one that was begun; raises as ``choose`` does."""
-    choice = yield from choose(target, embedder, chunking)
+    choice = yield from choose(target, embedder, chunking, storage)
     generation = choice.generation
     if generation.generation_id == NOT_BEGUN:
         generation = yield from generations.begin(choice.active, choice.new)

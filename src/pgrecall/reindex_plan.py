@@ -16,6 +16,7 @@ from pgrecall.reindex import choose
 from pgrecall.retrieve import Target
 from pgrecall.store import filling, reuse
 from pgrecall.store.documents import Prepared
+from pgrecall.store.storage import Storage
 
 #: Documents that are chunked to estimate the rest, and bytes of text, at most.
 SAMPLE, SAMPLE_BYTES = 100, 4_000_000
@@ -42,10 +43,13 @@ class ReindexPlan:
 
 
 def plan(
-    target: Target, embedder: str | Embedder | None, chunking: ChunkConfig | None
+    target: Target,
+    embedder: str | Embedder | None,
+    chunking: ChunkConfig | None,
+    storage: Storage | None = None,
 ) -> Flow[ReindexPlan]:
     """Raises as ``reindex`` does for arguments that do not fit together."""
-    choice = yield from choose(target, embedder, chunking)
+    choice = yield from choose(target, embedder, chunking, storage)
     generation = choice.generation
     count, size = yield from filling.count_lacking(generation)
     sample = yield from _sample(Lane(generation, choice.embedder))

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 import pgrecall
 from pgrecall import errors
 from pgrecall.store import migrate
-from pgrecall.store.schema import TO_JOBS, Halfvec, metadata
+from pgrecall.store.schema import TO_JOBS, Halfvec, Vector, metadata
 from tests.embedders import TinyEmbedder
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +78,7 @@ def usual(url: str) -> str:
 def drift(url: str, **options: Any) -> list[Any]:
     """What alembic would change to make the tables equal to the metadata."""
     ischema_names["halfvec"] = Halfvec
+    ischema_names["vector"] = Vector
     with migrate.engine_for(usual(url)).connect() as connection:
         names = OUR_TABLES | {"mine"}
         context = MigrationContext.configure(

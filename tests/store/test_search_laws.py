@@ -264,7 +264,7 @@ def test_sql_and_python_agree(
         ]
 
 
-ROWS, VOCABULARY = 6000, 4000
+ROWS, VOCABULARY = 12_000, 4000
 #: Zipf's law: the n-th word is said 1 / n times as often as the first.
 SHARES = 1 / np.arange(1, VOCABULARY + 1)
 SHARES /= SHARES.sum()

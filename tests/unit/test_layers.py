@@ -19,14 +19,14 @@ FLOORS: list[set[str]] = [
     {"__init__"},
     {"database"},
     {"collection"},
-    {"generations", "ingesting"},
-    {"reindex_plan", "switching", "compare"},
+    {"generations", "ingesting", "exchanging"},
+    {"reindex_plan", "switching", "compare", "transfer"},
     {"reindex"},
     {"worker", "evaluate", "answer", "doctor"},
     {"ingest", "retrieve"},
     {"candidates", "settle"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},
-    {"pipeline", "flow", "settings", "telemetry", "tokens", "pictures"},
+    {"pipeline", "flow", "settings", "telemetry", "tokens", "exchange", "pictures"},
     {"errors", "types"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

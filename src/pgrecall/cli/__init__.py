@@ -24,6 +24,7 @@ from pgrecall.cli import (
     reindex,
     search,
     status,
+    transfer,
     worker,
 )
 from pgrecall.cli.logs import LEVELS, configure
@@ -57,6 +58,7 @@ search.register(app)
 ask.register(app)
 collections.register(app)
 reindex.register(app)
+transfer.register(app)
 status.register(app)
 mcp.register(app)
 doctor.register(app)

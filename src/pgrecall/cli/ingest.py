@@ -204,12 +204,13 @@ def _end_queued(report: EnqueueReport, as_json_: bool, *, strict: bool) -> NoRet
         out().print(
             f"{report.queued} queued, {report.unchanged} unchanged, {len(report.failed)} failed"
         )
-        _print_failures(report.failed)
+        print_failures(report.failed)
     nothing = report.failed and not report.queued + report.unchanged
     raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
 
 
-def _print_failures(failed: Sequence[Failure]) -> None:
+def print_failures(failed: Sequence[Failure]) -> None:
+    """The first of them, a line each."""
     for failure in failed[:LISTED]:
         complain(f"{failure.uri}: {failure.reason}")
     if len(failed) > LISTED:
@@ -228,7 +229,7 @@ def _print(report: IngestReport) -> None:
             f"The budget was used up: {report.left:,} documents are left, of {report.left_tokens:,} tokens. "
             "The same command goes on with them."
         )
-    _print_failures(report.failed)
+    print_failures(report.failed)
     for uri, note in report.notes[:LISTED]:
         remark(f"{uri}: {note}")
 

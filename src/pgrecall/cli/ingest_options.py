@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pgrecall.cli import storage as cli_storage
 from pgrecall.cli.options import Tenant
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class Kind:
         str | None,
         typer.Option(help="For a new collection: pg_textsearch ranks words.", **_HIDDEN),
     ] = None
+    storage: cli_storage.Type = None
+    metric: cli_storage.Metric = None
+    prefix: cli_storage.Prefix = None
 
     def wanted(self) -> Described:
         """The same as keywords of ``create_collection``."""
@@ -48,6 +52,7 @@ class Kind:
             "embedder": self.embedder,
             "chunking": self._chunking(),
             "text_search": self.text_search,
+            "storage": cli_storage.storage(self.storage, self.metric, self.prefix),
         }
 
     def _chunking(self) -> ChunkConfig | None:

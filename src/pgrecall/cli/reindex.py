@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pgrecall.cli import storage as cli_storage
 from pgrecall.cli.options import AsJson, Url, open_database
 from pgrecall.cli.output import (
     as_json,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pgrecall.reindex import Progress, ReindexReport
     from pgrecall.reindex_plan import ReindexPlan
     from pgrecall.store.generations import GenerationStatus
+    from pgrecall.store.storage import Storage
 
 #: Failures that are listed by name; --json has them all.
 LISTED = 20
@@ -51,6 +53,9 @@ def reindex(
     chunk_overlap: Annotated[
         int | None, typer.Option(show_default=False, help="Overlap; else the same.")
     ] = None,
+    storage: cli_storage.Type = None,
+    metric: cli_storage.Metric = None,
+    prefix: cli_storage.Prefix = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what it would do, and cost.")
     ] = False,
@@ -100,7 +105,10 @@ def reindex(
     Builds a generation from the stored texts, or goes on where it stopped. Searches keep to the old one
     until --activate. Alone, --compare and --activate take the generation that was built.
     """
-    changes = any(value is not None for value in (embedder, chunk_tokens, chunk_overlap))
+    stored = cli_storage.given(storage, metric, prefix)
+    changes = bool(stored) or any(
+        value is not None for value in (embedder, chunk_tokens, chunk_overlap)
+    )
     if sum((plan, rollback, drop, status, compare or activate)) > 1:
         raise typer.BadParameter(
             "One of --plan, --rollback, --drop, --status, or --compare and --activate."
@@ -118,12 +126,19 @@ def reindex(
             _drop(docs, generation, yes=yes, as_json_=as_json_)
         elif plan:
             chunking = _chunking(docs, chunk_tokens, chunk_overlap)
-            found = docs.plan_reindex(embedder=embedder, chunking=chunking)
+            found = docs.plan_reindex(
+                embedder=embedder, chunking=chunking, storage=_storage(docs, stored)
+            )
             _print_plan(found, as_json_=as_json_)
         else:
             if changes or not (compare or activate):
                 chunking = _chunking(docs, chunk_tokens, chunk_overlap)
-                _build(docs, embedder, chunking, shown=not quiet, as_json_=as_json_)
+                wanted = {
+                    "embedder": embedder,
+                    "chunking": chunking,
+                    "storage": _storage(docs, stored),
+                }
+                _build(docs, wanted, shown=not quiet, as_json_=as_json_)
             if compare:
                 _compare(docs, queries, generation, {"k": k, "mode": mode}, as_json_=as_json_)
             if activate:
@@ -142,17 +157,17 @@ def _chunking(docs: Collection, tokens: int | None, overlap: int | None) -> Chun
     return replace(ChunkConfig.from_dict(active.chunking), **named)
 
 
-def _build(
-    docs: Collection,
-    embedder: str | None,
-    chunking: ChunkConfig | None,
-    *,
-    shown: bool,
-    as_json_: bool,
-) -> None:
+def _storage(docs: Collection, given: dict[str, Any]) -> Storage | None:
+    if not given:
+        return None
+    (active,) = [item for item in docs.generations() if item.state == "active"]
+    return replace(active.storage, **given)
+
+
+def _build(docs: Collection, wanted: dict[str, Any], *, shown: bool, as_json_: bool) -> None:
     try:
         with _progress(shown=shown and err().is_terminal) as progress:
-            report = docs.reindex(embedder=embedder, chunking=chunking, progress=progress)
+            report = docs.reindex(**wanted, progress=progress)
     except KeyboardInterrupt as stop:
         stop.args = ("What was embedded is kept; the same command goes on where this one stopped.",)
         raise
@@ -308,6 +323,7 @@ def _print_generations(found: list[GenerationStatus], *, as_json_: bool) -> None
             "generation",
             "state",
             "embedder",
+            "storage",
             "chunk tokens",
             "documents",
             "lacking",
@@ -319,6 +335,7 @@ def _print_generations(found: list[GenerationStatus], *, as_json_: bool) -> None
                 str(item.generation_id),
                 item.state,
                 item.embedder,
+                str(item.storage),
                 str(item.chunking["max_tokens"]),
                 f"{item.documents:,}",
                 f"{item.lacking:,}",

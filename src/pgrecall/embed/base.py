@@ -13,7 +13,9 @@ from pgrecall.types import FloatArray
 class Embedder(Protocol):
     """Turns texts into vectors. Any object with these members will do.
 
-    Vectors are float32, L2-normalised, one row per text; no texts give shape (0, dimensions).
+    Vectors are float32, one row per text; no texts give shape (0, dimensions). All embedders of ours
+    normalise them to length 1. They are stored as they come: lengths mean nothing to the metric cosine,
+    and count with ip and l2.
     Implementations cut a long list into requests themselves; callers may pass any number of texts.
     One that can embed several questions in one request may have ``embed_queries(texts)`` too, shape
     (len(texts), dimensions), and ``embed_queries_async``.

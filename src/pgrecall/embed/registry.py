@@ -23,6 +23,7 @@ def open_embedder(name: str | Embedder | EmbeddingFunction, /, **options: Any) -
     ``azure:DEPLOYMENT[@DIMENSIONS]``              a deployment of Azure OpenAI
     ``cohere:MODEL[@DIMENSIONS]``                  Cohere
     ``sentence-transformers:MODEL[@DIMENSIONS]``   a model of the hub or in a folder, on this machine
+    ``given:MODEL@DIMENSIONS``                     none: vectors were made elsewhere, questions are embeddings
 
     Options are the fields of ``pgrecall.embed.openai.OpenAIOptions``, ``AzureOptions``,
     ``pgrecall.embed.cohere.CohereOptions`` and ``pgrecall.embed.transformers.TransformerOptions``; those
@@ -119,6 +120,12 @@ def _open_transformer(model: str, options: Mapping[str, object]) -> Embedder:
     return embedder
 
 
+def _open_given(model: str, options: Mapping[str, object]) -> Embedder:
+    from pgrecall.embed.declared import open_given
+
+    return open_given(model, options)
+
+
 def _vendor(module: str, *, extra: str, packages: Collection[str]) -> Any:
     """Import the module that speaks to a vendor; raises MissingExtra if a package is absent."""
     try:
@@ -140,5 +147,6 @@ VENDORS: Mapping[str, tuple[str, Callable[[str, Mapping[str, Any]], Embedder]]] 
             "sentence-transformers:MODEL[@DIMENSIONS]",
             _open_transformer,
         ),
+        "given": ("given:MODEL@DIMENSIONS", _open_given),
     }
 )

@@ -33,6 +33,7 @@ from pgrecall.retrieve import SearchOptions, Target, search_in
 from pgrecall.store import collections, documents, filling, indexes, throwaway
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.documents import Prepared
+from pgrecall.store.storage import Storage
 from pgrecall.types import Chunk, Document, Failure, Hits
 
 logger = logging.getLogger(__name__)
@@ -266,7 +267,10 @@ def _generation(embedder: Embedder, chunking: ChunkConfig | None) -> NewGenerati
             f"{chunking.max_tokens:,}."
         )
     return NewGeneration(
-        embedder=embedder.name, dimensions=embedder.dimensions, chunking=chunking.to_dict()
+        embedder=embedder.name,
+        dimensions=embedder.dimensions,
+        chunking=chunking.to_dict(),
+        storage=Storage().of(embedder.dimensions, embedder.name),
     )
 
 

@@ -190,7 +190,9 @@ class Ingestion(Intake):
         """Where the vectors of a lane come from."""
         number = lane.generation.generation_id
         if number not in self._vectors:
-            self._vectors[number] = Vectors(lane.embedder, self.paid, self.budget.give_back)
+            self._vectors[number] = Vectors(
+                lane.embedder, lane.generation.model, self.paid, self.budget.give_back
+            )
         return self._vectors[number]
 
     def known(self, lane: Lane, group: Sequence[Prepared]) -> Flow[Known]:

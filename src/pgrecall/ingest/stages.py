@@ -138,7 +138,7 @@ def embed(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     EmbeddingError when group after group fails.
     """
     done = yield from vectorize(job, group)
-    yield from _branch_out(job, done)
+    yield from branch_out(job, done)
     return done
 
 
@@ -164,7 +164,7 @@ def embed_alone(job: Ingestion, item: Prepared) -> Flow[None]:
     refusal = yield from _embed(job, lane, [item], known)
     if refusal is not None:
         raise refusal
-    yield from _branch_out(job, [item])
+    yield from branch_out(job, [item])
 
 
 def _cut_anew(lane: Lane, group: Sequence[Prepared]) -> Flow[None]:
@@ -174,7 +174,7 @@ def _cut_anew(lane: Lane, group: Sequence[Prepared]) -> Flow[None]:
             yield from compute(partial(_cut, lane, item))
 
 
-def _branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
+def branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
     """Prepare the group for the generations that are being built, too."""
     for item in group:
         item.others = []
@@ -241,7 +241,7 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     if not group:
         return []
     try:
-        yield from transaction(_swap(group))
+        yield from transaction(swap(group))
     except errors.GenerationChanged:
         yield from lanes.follow(job)
         return (yield from write(job, (yield from embed(job, group))))
@@ -259,7 +259,7 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     return list(group)
 
 
-def _swap(group: Sequence[Prepared]) -> Flow[None]:
+def swap(group: Sequence[Prepared]) -> Flow[None]:
     """Versions that wait in the queue are older than these."""
     generation = group[0].generation
     yield from queue.supersede(generation, [item.name for item in group])

@@ -45,10 +45,12 @@ class Vectors:
     def __init__(
         self,
         embedder: Embedder,
+        model: reuse.Model,
         paid: Callable[[int, int], None],
         unsent: Callable[[int], None],
     ) -> None:
         self._embedder = embedder
+        self._model = model
         self._paid = paid
         self._unsent = unsent
         self._recent: deque[dict[bytes, bytes]] = deque(maxlen=UNDER_WAY)
@@ -101,10 +103,6 @@ class Vectors:
         """The document could not be written: its vectors wait for the next attempt."""
         yield from reuse.keep(self._model, dict(zip(item.hashes, item.vectors, strict=False)))
 
-    @property
-    def _model(self) -> reuse.Model:
-        return reuse.Model(self._embedder.name, self._embedder.dimensions)
-
     def _complete_long(self, item: Prepared) -> Flow[None]:
         """A part at a time, each kept as soon as it is there: a run that is killed pays for one part again."""
         for part in reuse.slices(len(item.chunks), LONG):
@@ -131,7 +129,7 @@ class Vectors:
             self._unsent(tokens)
             raise
         try:
-            fresh = dict(zip(missing, encode_all(vectors), strict=True))
+            fresh = dict(zip(missing, encode_all(vectors, self._model.element), strict=True))
         except InvalidArgument:
             yield from self._rescue(missing, dict(enumerate(vectors)))
             raise
@@ -157,8 +155,11 @@ class Vectors:
     ) -> Flow[None]:
         """Keep what was answered before a request failed, or beside a vector that cannot be stored."""
         keys = list(missing)
-        good = {place: row for place, row in answered.items() if storable(row)}
-        rescued = {keys[place]: encode_all(row[None])[0] for place, row in good.items()}
+        good = {place: row for place, row in answered.items() if storable(row, self._model.element)}
+        rescued = {
+            keys[place]: encode_all(row[None], self._model.element)[0]
+            for place, row in good.items()
+        }
         yield from reuse.keep(self._model, rescued)
         self._count(missing, rescued)
 

@@ -13,11 +13,7 @@ from pgrecall import errors
 from pgrecall.flow import Flow
 from pgrecall.store.reuse import Model
 from pgrecall.store.session import fetch, transaction
-
-#: The longest vector that an HNSW index of halfvec takes (pgvector, hnsw limits).
-MAXIMUM_DIMENSIONS = 4000
-#: Up to here a vector stays in its row (8 KiB pages), where exact searches read it without a detour.
-INLINE_DIMENSIONS = 1536
+from pgrecall.store.storage import Storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +25,7 @@ class Generation:
     collection: str
     embedder: str
     dimensions: int
-    metric: str
+    storage: Storage
     chunking: Mapping[str, Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -41,7 +37,7 @@ class Generation:
     @property
     def model(self) -> Model:
         """Whose vectors it holds."""
-        return Model(self.embedder, self.dimensions)
+        return Model(self.embedder, self.dimensions, self.storage.element)
 
     @property
     def partition(self) -> sql.Identifier:
@@ -66,11 +62,13 @@ class NewGeneration:
     embedder: str
     dimensions: int
     chunking: Mapping[str, Any]
-    metric: str = "cosine"
+    #: With its type decided (``Storage.of``).
+    storage: Storage
 
 
 COLUMNS = """
-    g.generation_id, c.collection_id, c.name, g.embedder, g.dimensions, g.metric, g.chunking, c.defaults
+    g.generation_id, c.collection_id, c.name, g.embedder, g.dimensions, g.chunking, c.defaults,
+    g.storage, g.metric, g.prefix
 """
 _ACTIVE = f"""
     SELECT {COLUMNS} FROM pgrecall.collections AS c
@@ -109,18 +107,8 @@ def create(name: str, new: NewGeneration, *, defaults: Mapping[str, Any]) -> Flo
     """A collection with its first generation; raises CollectionExists."""
     if not name or len(name) > 200 or "\x00" in name:
         raise errors.InvalidArgument("A collection's name has 1 to 200 characters.")
-    check_dimensions(new)
     yield from _check_language(str(defaults.get("language", "english")))
     return (yield from transaction(_create(name, new, defaults)))
-
-
-def check_dimensions(new: NewGeneration) -> None:
-    """Raises InvalidArgument for more than an index takes."""
-    if not 1 <= new.dimensions <= MAXIMUM_DIMENSIONS:
-        raise errors.InvalidArgument(
-            f"{new.embedder} makes {new.dimensions} dimensions, and the index takes at most "
-            f"{MAXIMUM_DIMENSIONS}: ask the model for fewer (NAME@DIMENSIONS)."
-        )
 
 
 def _check_language(language: str) -> Flow[None]:
@@ -150,14 +138,17 @@ def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[
     rows = yield from fetch(
         """
         INSERT INTO pgrecall.generations
-               (collection_id, embedder, dimensions, metric, chunking, state, languages, activated_at)
-        VALUES (%s, %s, %s, %s, %s, 'active', %s, now()) RETURNING generation_id
+               (collection_id, embedder, dimensions, storage, metric, prefix, chunking, state,
+                languages, activated_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, 'active', %s, now()) RETURNING generation_id
         """,
         [
             rows[0][0],
             new.embedder,
             new.dimensions,
-            new.metric,
+            new.storage.type,
+            new.storage.metric,
+            new.storage.prefix,
             Jsonb(new.chunking),
             [defaults.get("language", "english")],
         ],
@@ -174,7 +165,7 @@ def _create(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Flow[
 def create_partition(generation: Generation) -> Flow[None]:
     """Where its chunks go. Made beside the parent and then attached: searches are not held up."""
     number = sql.Literal(generation.generation_id)
-    inline = generation.dimensions <= INLINE_DIMENSIONS
+    storage = generation.storage
     for statement in (
         "CREATE TABLE {partition} (LIKE pgrecall.chunks INCLUDING ALL,"
         " CONSTRAINT generation CHECK (generation_id = {number}))",
@@ -182,9 +173,10 @@ def create_partition(generation: Generation) -> Flow[None]:
         "ALTER TABLE {partition} ALTER COLUMN tsv SET STATISTICS 1000",
         # Nobody asks the planner about these, and they are long.
         "ALTER TABLE {partition} ALTER COLUMN embedding SET STATISTICS 0,"
+        " ALTER COLUMN embedding_full SET STATISTICS 0,"
         " ALTER COLUMN content SET STATISTICS 0, ALTER COLUMN header SET STATISTICS 0,"
         " ALTER COLUMN headings SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0",
-        "ALTER TABLE {partition} ALTER COLUMN embedding SET STORAGE {storage}",
+        "ALTER TABLE {partition} ALTER COLUMN {column} SET STORAGE {place}",
         "ALTER TABLE pgrecall.chunks ATTACH PARTITION {partition} FOR VALUES IN ({number})",
         "ALTER TABLE {partition} DROP CONSTRAINT generation",
     ):
@@ -192,7 +184,8 @@ def create_partition(generation: Generation) -> Flow[None]:
             sql.SQL(statement).format(
                 partition=generation.partition,
                 number=number,
-                storage=sql.SQL("PLAIN" if inline else "EXTERNAL"),
+                column=sql.Identifier(storage.column),
+                place=sql.SQL("PLAIN" if storage.inline(generation.dimensions) else "EXTERNAL"),
             )
         )
     yield from fetch("SELECT pgrecall.create_nearest(%s)", [generation.generation_id])
@@ -219,7 +212,7 @@ def imagined(name: str, new: NewGeneration, defaults: Mapping[str, Any]) -> Gene
         collection=name,
         embedder=new.embedder,
         dimensions=new.dimensions,
-        metric=new.metric,
+        storage=new.storage,
         chunking=new.chunking,
         defaults=defaults,
     )
@@ -266,7 +259,7 @@ def from_row(row: tuple[Any, ...]) -> Generation:
         collection=row[2],
         embedder=row[3],
         dimensions=row[4],
-        metric=row[5],
-        chunking=row[6],
-        defaults=row[7],
+        chunking=row[5],
+        defaults=row[6],
+        storage=Storage(type=row[7], metric=row[8], prefix=row[9]),
     )

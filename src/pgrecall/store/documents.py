@@ -54,6 +54,8 @@ class Prepared:
     vectors: list[bytes] = field(default_factory=list)
     #: Hashes of those vectors that wait in the database all the same, from an attempt that failed.
     waiting: set[bytes] = field(default_factory=set)
+    #: Whether chunks and vectors were made elsewhere: the chunks need not cover the text.
+    given: bool = False
     #: Whether the ledger held a version of it before.
     known: bool = False
     #: The document that it was before its source was renamed; None if it was not.
@@ -199,13 +201,14 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
 
 def copy_chunks(batch: Sequence[Prepared]) -> Flow[None]:
     """Write the chunks of documents, each into its generation; vectors that waited for them go."""
-    short = [item for item in batch if len(item.chunks) <= LONG]
-    rows = (row for item in short for row in _rows(item, slice(0, LONG), item.vectors))
+    # A long document that was made elsewhere brings its vectors.
+    short = [item for item in batch if len(item.chunks) <= LONG or item.vectors]
+    rows = (row for item in short for row in _rows(item, slice(None), item.vectors))
     yield from copy_rows(COPY, COPY_TYPES, rows)
     for item in short:
         yield from reuse.forget(item.generation.model, list(item.waiting))
     for item in batch:
-        if len(item.chunks) > LONG:
+        if len(item.chunks) > LONG and not item.vectors:
             yield from _write_long(item)
 
 
@@ -259,21 +262,21 @@ def know_languages(generations: Sequence[int], batch: Sequence[Prepared]) -> Flo
 UPSERT = """
     INSERT INTO pgrecall.documents AS d
            (tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
-            content_hash, text, pages, metadata, notes, media, generations, version, status)
+            content_hash, text, pages, metadata, notes, media, generations, given, version, status)
     SELECT tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
            content_hash, text, pages::integer[], metadata,
-           ARRAY(SELECT jsonb_array_elements_text(notes)), media, generations::integer[], 1, 'ready'
+           ARRAY(SELECT jsonb_array_elements_text(notes)), media, generations::integer[], given, 1, 'ready'
       FROM unnest(%b::text[], %b::uuid[], %b::integer[], %b::text[], %b::text[], %b::text[], %b::text[],
                   %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::jsonb[],
-                  %b::jsonb[], %b::bytea[], %b::text[])
+                  %b::jsonb[], %b::bytea[], %b::text[], %b::boolean[])
            AS n (tenant_id, document_id, collection_id, uri, source, title, mime_type, markup, language,
-                 content_hash, text, pages, metadata, notes, media, generations)
+                 content_hash, text, pages, metadata, notes, media, generations, given)
     ON CONFLICT (tenant_id, document_id) DO UPDATE
        SET uri = excluded.uri, source = excluded.source, title = excluded.title, mime_type = excluded.mime_type,
            markup = excluded.markup, language = excluded.language,
            content_hash = excluded.content_hash, text = excluded.text, pages = excluded.pages,
            metadata = excluded.metadata, notes = excluded.notes, media = excluded.media,
-           generations = excluded.generations, version = d.version + 1,
+           generations = excluded.generations, given = excluded.given, version = d.version + 1,
            status = 'ready', error = NULL, updated_at = excluded.updated_at
     RETURNING tenant_id, document_id, version
 """
@@ -282,14 +285,14 @@ COPY = """
     COPY pgrecall.chunks
          (generation_id, tenant_id, document_id, ordinal, start_offset, end_offset, page,
           token_count, uri, title, headings, header, content, content_hash, language, metadata,
-          embedding)
+          embedding, embedding_full)
     FROM STDIN (FORMAT BINARY)
 """
-#: Embedding and metadata go as bytes: they are the wire formats of halfvec and jsonb already, the
+#: Embedding and metadata go as bytes: they are the wire formats of pgvector and jsonb already, the
 #: metadata encoded once for all chunks of a document.
 COPY_TYPES = (
     *("int4", "text", "uuid", "int4", "int4", "int4", "int4", "int4", "text", "text", "text[]"),
-    *("text", "text", "bytea", "text", "bytea", "bytea"),
+    *("text", "text", "bytea", "text", "bytea", "bytea", "bytea"),
 )
 #: Stands in front of the text of a jsonb on the wire (PostgreSQL, jsonb_recv).
 JSONB_VERSION = b"\x01"
@@ -314,6 +317,7 @@ def _columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[obj
         [Jsonb(list(d.notes)) for d in documents],
         [d.media for d in documents],
         [_array([p.generation, *(other.generation for other in p.others)]) for p in batch],
+        [p.given for p in batch],
     ]
 
 
@@ -347,7 +351,7 @@ def _rows(
             key,
             document.language or prepared.generation.language,
             metadata,
-            vector,
+            *prepared.generation.storage.columns(vector),
         )
 
 

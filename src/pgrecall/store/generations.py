@@ -17,7 +17,6 @@ from pgrecall.store.collections import (
     COLUMNS,
     Generation,
     NewGeneration,
-    check_dimensions,
     create_partition,
     drop_partition,
     from_row,
@@ -25,6 +24,7 @@ from pgrecall.store.collections import (
 from pgrecall.store.filling import count_lacking, sweep
 from pgrecall.store.lanes import claim
 from pgrecall.store.session import fetch, transaction
+from pgrecall.store.storage import Storage
 
 State: TypeAlias = Literal["building", "active", "retired"]
 
@@ -42,6 +42,7 @@ class GenerationStatus:
     embedder: str
     dimensions: int
     chunking: Mapping[str, Any]
+    storage: Storage
     #: Documents whose stored version it holds, and those that it lacks.
     documents: int
     lacking: int
@@ -73,7 +74,7 @@ def statuses(collection: str) -> Flow[list[GenerationStatus]]:
                coalesce(pg_total_relation_size(to_regclass('pgrecall.chunks_g' || g.generation_id)), 0),
                EXISTS (SELECT FROM pg_index WHERE indisvalid AND indexrelid =
                        to_regclass('pgrecall.chunks_g' || g.generation_id || '_embedding')),
-               g.created_at, g.activated_at
+               g.created_at, g.activated_at, g.storage, g.metric, g.prefix
           FROM pgrecall.generations AS g JOIN held USING (generation_id)
          ORDER BY g.generation_id
         """,
@@ -92,6 +93,7 @@ def statuses(collection: str) -> Flow[list[GenerationStatus]]:
             indexed=row[8],
             created_at=row[9],
             activated_at=row[10],
+            storage=Storage(type=row[11], metric=row[12], prefix=row[13]),
         )
         for row in rows
     ]
@@ -163,8 +165,8 @@ def check(begun: Generation | None, new: NewGeneration) -> None:
     """Raises InvalidArgument if the one that is being built is another than is wanted."""
     if begun is None:
         return
-    wanted = new.embedder, new.dimensions, dict(new.chunking)
-    if (begun.embedder, begun.dimensions, dict(begun.chunking)) != wanted:
+    wanted = new.embedder, new.dimensions, dict(new.chunking), new.storage
+    if (begun.embedder, begun.dimensions, dict(begun.chunking), begun.storage) != wanted:
         name, number = begun.collection, begun.generation_id
         raise InvalidArgument(
             f'Generation {number} of "{name}" is being built already, with {begun.embedder} and '
@@ -178,7 +180,6 @@ def begin(active: Generation, new: NewGeneration) -> Flow[Generation]:
 
     Raises InvalidArgument if another one is being built.
     """
-    check_dimensions(new)
     return (yield from transaction(_begin(active, new)))
 
 
@@ -191,14 +192,16 @@ def _begin(active: Generation, new: NewGeneration) -> Flow[Generation]:
     rows = yield from fetch(
         """
         INSERT INTO pgrecall.generations
-               (collection_id, embedder, dimensions, metric, chunking, state, languages)
-        VALUES (%s, %s, %s, %s, %s, 'building', %s) RETURNING generation_id
+               (collection_id, embedder, dimensions, storage, metric, prefix, chunking, state, languages)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, 'building', %s) RETURNING generation_id
         """,
         [
             active.collection_id,
             new.embedder,
             new.dimensions,
-            new.metric,
+            new.storage.type,
+            new.storage.metric,
+            new.storage.prefix,
             Jsonb(new.chunking),
             [active.language],
         ],

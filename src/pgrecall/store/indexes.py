@@ -12,12 +12,11 @@ from pgrecall.store import reuse, wordsearch
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
 
-#: Name suffix and definition. The HNSW index is on a cast, since the column has no dimension; the
-#: search functions use the same cast and the operator of the same metric.
+#: Name suffix and definition. What stands in an index of vectors, storage_v1.sql says.
 DEFINITIONS = {
     "tsv": "USING gin (tsv)",
     "metadata": "USING gin (metadata jsonb_path_ops)",
-    "embedding": "USING hnsw ((embedding::halfvec({dimensions})) {operator_class}) WITH (m = {m})",
+    "embedding": "{vectors} WITH (m = {m})",
 }
 #: Neighbours of a node in a graph, and in one of so many rows or more (pgvector's default is 16). In large
 #: collections passages repeat, and a graph of 16 has islands: of 100,000 chunks, each five times with noise, it
@@ -71,17 +70,25 @@ def _build(generation: Generation, name: str) -> Flow[None]:
         rows = yield from _settled_rows(generation)
         m = NEIGHBOURS_IF_LARGE if rows >= LARGE else NEIGHBOURS
         yield from _bound_memory(
-            rows * (GRAPH_NODE + GRAPH_NEIGHBOUR * m + 2 * generation.dimensions)
+            rows
+            * (GRAPH_NODE + GRAPH_NEIGHBOUR * m + generation.storage.node(generation.dimensions))
         )
     index = sql.Identifier(f"{generation.table}_{name}")
+    vectors = yield from fetch(
+        """
+        SELECT pgrecall.vector_index(ROW(storage, metric, dimensions, prefix)::pgrecall.storage)
+          FROM pgrecall.generations WHERE generation_id = %s
+        """,
+        [generation.generation_id],
+    )
     yield from fetch(
         sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {partition} ").format(
             name=index, partition=generation.partition
         )
         + sql.SQL(_definitions(generation)[name]).format(
-            dimensions=sql.Literal(generation.dimensions),
+            # From our own function, made of numbers and names of pgvector.
+            vectors=sql.SQL(vectors[0][0]),
             m=sql.Literal(m),
-            operator_class=sql.Identifier(f"halfvec_{generation.metric}_ops"),
         )
     )
     if name in ("embedding", "bm25"):

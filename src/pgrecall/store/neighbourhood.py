@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from psycopg import sql
 
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
@@ -19,7 +20,7 @@ _HITS = """
         ON hit.generation_id = %s AND hit.tenant_id = p.tenant_id
        AND hit.document_id = p.document_id AND hit.ordinal = p.ordinal"""
 
-_EMBEDDINGS = f"SELECT p.number, hit.embedding {_HITS}"
+_EMBEDDINGS = f"SELECT p.number, hit.{{column}} {_HITS}"
 
 _SAME = """c.generation_id = hit.generation_id AND c.tenant_id = hit.tenant_id
        AND c.document_id = hit.document_id"""
@@ -50,10 +51,15 @@ _SECTION = f"""
 
 def embeddings(generation: Generation, hits: Sequence[Hit]) -> Flow[FloatArray]:
     """The embedding of each hit, shape (len(hits), dimensions); zeros for a chunk that is gone."""
-    rows = yield from fetch_binary(_EMBEDDINGS, _keys(generation, hits))
+    rows = yield from fetch_binary(
+        sql.SQL(_EMBEDDINGS).format(column=sql.Identifier(generation.storage.column)),
+        _keys(generation, hits),
+    )
     found = np.zeros((len(hits), generation.dimensions), dtype=np.float32)
     if rows:
-        found[[row[0] - 1 for row in rows]] = decode_all([row[1] for row in rows])
+        found[[row[0] - 1 for row in rows]] = decode_all(
+            [row[1] for row in rows], generation.storage.element
+        )
     return found
 
 

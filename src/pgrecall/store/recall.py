@@ -122,7 +122,7 @@ def measure(generation: Generation, embeddings: Sequence[FloatArray]) -> Flow[Re
     steps, previous = before[0]
     measured = yield from fetch(
         """
-        SELECT pgrecall.measure_recall(%s, embeddings => %s::text[]::halfvec[], generation => %s)
+        SELECT pgrecall.measure_recall(%s, embeddings => %s::text[]::vector[], generation => %s)
         """,
         [
             generation.collection,

@@ -1,8 +1,8 @@
 """Vectors that are paid for: found again by the text that was embedded, kept until they are written.
 
-A vector's identity is the embedder's name, its dimensions, and the hash of the embedded text. Most are
-found in the chunks of any collection. Those whose document is not written yet wait in ``paid_vectors``:
-the parts of a long document, and what is left of a document that failed.
+A vector's identity is the embedder's name, its dimensions, its precision, and the hash of the embedded text.
+Most are found in the chunks of any collection. Those whose document is not written yet wait in
+``paid_vectors``: the parts of a long document, and what is left of a document that failed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pgrecall.flow import Flow
 from pgrecall.store.session import copy_rows, fetch, fetch_binary
+from pgrecall.store.vectors import SINGLE, columns, recoded
 
 #: Days after which nobody comes back for a vector that waits.
 KEPT_DAYS = 30
@@ -23,6 +24,8 @@ class Model:
 
     embedder: str
     dimensions: int
+    #: In which precision they are stored (``store.vectors``).
+    element: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,17 @@ def stored(model: Model, hashes: Collection[bytes]) -> Flow[Stored]:
     if not hashes:
         return Stored()
     rows = yield from fetch_binary(
-        "SELECT content_hash, embedding, generation_id FROM pgrecall.stored_vectors(%s, %s, %b)",
-        [model.embedder, model.dimensions, list(hashes)],
+        """
+        SELECT content_hash, embedding, generation_id FROM pgrecall.stored_vectors(%s, %s, %b, %s)
+        """,
+        [model.embedder, model.dimensions, list(hashes), model.element == SINGLE],
     )
     found = Stored()
     for key, vector, generation in rows:
-        found.vectors[bytes(key)] = bytes(vector)
+        wire = recoded(bytes(vector), model.element)
+        if wire is None:
+            continue
+        found.vectors[bytes(key)] = wire
         if generation is None:
             found.kept.add(bytes(key))
     return found
@@ -58,10 +66,13 @@ def keep(model: Model, vectors: Mapping[bytes, bytes]) -> Flow[None]:
     """
     if vectors:
         yield from copy_rows(
-            "COPY pgrecall.paid_vectors (embedder, dimensions, content_hash, embedding)"
-            " FROM STDIN (FORMAT BINARY)",
-            ("text", "int4", "bytea", "bytea"),
-            ((model.embedder, model.dimensions, key, value) for key, value in vectors.items()),
+            "COPY pgrecall.paid_vectors (embedder, dimensions, content_hash, embedding,"
+            " embedding_full) FROM STDIN (FORMAT BINARY)",
+            ("text", "int4", "bytea", "bytea", "bytea"),
+            (
+                (model.embedder, model.dimensions, key, *columns(value, model.element))
+                for key, value in vectors.items()
+            ),
         )
 
 
@@ -73,8 +84,9 @@ def forget(model: Model, hashes: Sequence[bytes]) -> Flow[None]:
         """
         DELETE FROM pgrecall.paid_vectors
          WHERE content_hash = ANY(%b) AND embedder = %s AND dimensions = %s
+           AND (embedding_full IS NOT NULL) = %s
         """,
-        [hashes, model.embedder, model.dimensions],
+        [hashes, model.embedder, model.dimensions, model.element == SINGLE],
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import (
     REAL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -57,6 +58,16 @@ class Halfvec(UserDefinedType[bytes]):
         return "HALFVEC"
 
 
+class Vector(UserDefinedType[bytes]):
+    """pgvector's vector of full precision, without a dimension."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        """The type's name in DDL."""
+        return "VECTOR"
+
+
 def _created(name: str = "created_at") -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
@@ -87,6 +98,8 @@ generations = Table(
     Column("dimensions", Integer, nullable=False),
     Column("storage", Text, nullable=False, server_default=text("'halfvec'")),
     Column("metric", Text, nullable=False, server_default=text("'cosine'")),
+    # How many of the first dimensions are in the index; null: all.
+    Column("prefix", Integer),
     Column("chunking", JSONB, nullable=False),
     Column("state", Text, nullable=False, server_default=text("'building'")),
     # As of the last settling: chunks, and the frequency of the rarest lexeme in ``lexemes``.
@@ -100,8 +113,9 @@ generations = Table(
     _created(),
     # When it became the one that is searched, last; null while it never was.
     Column("activated_at", DateTime(timezone=True)),
-    CheckConstraint("dimensions BETWEEN 1 AND 4000", name="dimensions"),
-    CheckConstraint("storage IN ('halfvec')", name="storage"),
+    CheckConstraint("dimensions BETWEEN 1 AND 16000", name="dimensions"),
+    CheckConstraint("storage IN ('halfvec', 'vector', 'bit')", name="storage"),
+    CheckConstraint("prefix > 0 AND prefix < dimensions", name="prefix"),
     CheckConstraint("metric IN ('cosine', 'ip', 'l2')", name="metric"),
     CheckConstraint("state IN ('building', 'active', 'retired')", name="state"),
 )
@@ -164,6 +178,8 @@ documents = Table(
     Column("notes", ARRAY(Text), nullable=False),
     # A picture, which is embedded instead of the text.
     Column("media", LargeBinary),
+    # Whether its chunks were made elsewhere: these need not cover the text.
+    Column("given", Boolean, nullable=False, server_default=text("false")),
     Column("version", Integer, nullable=False),
     Column("status", Text, nullable=False),
     Column("error", Text),
@@ -199,7 +215,9 @@ chunks = Table(
     Column("content_hash", LargeBinary, nullable=False),
     Column("language", Text, nullable=False),
     Column("metadata", JSONB, nullable=False),
-    Column("embedding", Halfvec, nullable=False),
+    # One of the two, as the generation's storage says.
+    Column("embedding", Halfvec),
+    Column("embedding_full", Vector),
     Column(
         "tsv",
         TSVECTOR,
@@ -208,6 +226,7 @@ chunks = Table(
     ),
     # The document first: the key serves the cascade too, and in a partition the generation is one.
     PrimaryKeyConstraint("tenant_id", "document_id", "ordinal", "generation_id"),
+    CheckConstraint("num_nonnulls(embedding, embedding_full) = 1", name="embedding"),
     ForeignKeyConstraint(
         ["tenant_id", "document_id"],
         [documents.c.tenant_id, documents.c.document_id],
@@ -280,8 +299,11 @@ paid_vectors = Table(
     Column("content_hash", LargeBinary, nullable=False, index=True),
     Column("embedder", Text, nullable=False),
     Column("dimensions", Integer, nullable=False),
-    Column("embedding", Halfvec, nullable=False),
+    # One of the two, as in chunks.
+    Column("embedding", Halfvec),
+    Column("embedding_full", Vector),
     _created(),
+    CheckConstraint("num_nonnulls(embedding, embedding_full) = 1", name="embedding"),
 )
 
 #: The foreign key of ``queue`` to procrastinate's jobs, which only the migration knows.

@@ -114,10 +114,8 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
     elif query.embedding is None:
         raise InvalidArgument(f"A {query.mode} search needs an embedding.")
     else:
-        embedding, scan = (
-            encode(query.embedding),
-            [bool(query.exact), query.ef_search, query.recall],
-        )
+        scan = [bool(query.exact), query.ef_search, query.recall]
+        embedding = encode(query.embedding)
         if query.mode == "vector" and query.unfiltered:
             asked = [name, embedding, query.k, query.ef_search, query.recall]
             rows = yield from fetch_binary(_nearest(generation.generation_id), asked)

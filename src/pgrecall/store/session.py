@@ -24,7 +24,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTi
 
 from pgrecall import errors
 from pgrecall.flow import Flow, Step, run, run_async
-from pgrecall.store.vectors import Halfvec
+from pgrecall.store.vectors import Asked
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -42,12 +42,12 @@ RAISED: dict[str, type[errors.PgrecallError]] = {
 LOST = ("57P01", "57P02", "57P03", "08")
 
 
-class HalfvecDumper(Dumper):
-    """Sends a vector as halfvec_recv reads it; the server infers the type from where it goes."""
+class AskedDumper(Dumper):
+    """Sends a vector in its wire format; the server infers the type from where it goes."""
 
     format = Format.BINARY
 
-    def dump(self, obj: Halfvec) -> bytes:
+    def dump(self, obj: Asked) -> bytes:
         """The bytes are the wire format already."""
         return obj.wire
 
@@ -227,7 +227,7 @@ class OnAsyncConnection:
 
 def prepare(connection: Connection[Row] | AsyncConnection[Row]) -> None:
     """Teach a new connection our types; no round trip."""
-    connection.adapters.register_dumper(Halfvec, HalfvecDumper)
+    connection.adapters.register_dumper(Asked, AskedDumper)
 
 
 def check(connection: Connection[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Vectors on the wire: pgvector's binary format of halfvec, without asking the server for type numbers."""
+"""Vectors on the wire: pgvector's binary formats, without asking the server for type numbers."""
 
 from __future__ import annotations
 
@@ -7,69 +7,86 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.types import FloatArray
 
-#: Dimensions and an unused word, both big endian, before the elements (pgvector, halfvec_send).
+#: What a halfvec and a vector are made of, big endian as on the wire.
+HALF, SINGLE = ">f2", ">f4"
+#: Dimensions and an unused word, both big endian, before the elements (pgvector, halfvec_send, vector_send).
 HEADER = struct.Struct(">HH")
-#: Sums of squares between which no number is beyond the largest half, 65,504, and with up to 4,000 dimensions
+#: Sums of squares between which no number is beyond the largest half, 65,504, and with up to 16,000 dimensions
 #: at least one is above the smallest, 6e-8.
 SMALLEST, LARGEST = 1e-6, 65_504.0**2
 
 
 @dataclass(frozen=True, slots=True)
-class Halfvec:
-    """One vector as halfvec_recv reads it."""
+class Asked:
+    """The embedding of a question as halfvec_recv reads it."""
 
     wire: bytes
 
 
-def encode(vector: FloatArray) -> Halfvec:
-    """A query embedding, shape (dimensions,). Raises InvalidArgument as ``encode_all`` does."""
+def encode(vector: FloatArray) -> Asked:
+    """A query embedding, shape (dimensions,), as halves. Raises InvalidArgument as ``encode_all`` does."""
     single = np.asarray(vector, dtype=np.float32)
     # One multiplication says of nearly all vectors that each number fits a half, and not all vanish.
-    if single.ndim != 1 or not SMALLEST < float(single @ single) < LARGEST:
-        _check(single)
-    return Halfvec(HEADER.pack(len(single), 0) + single.astype(">f2").tobytes())
-
-
-def _check(single: FloatArray) -> None:
-    with np.errstate(over="ignore"):
-        half = single.astype(np.float16)
-    if half.ndim != 1 or not np.isfinite(half).all() or not half.any():
+    if single.ndim != 1 or (
+        not SMALLEST < float(single @ single) < LARGEST and _unusable(single[None], HALF).any()
+    ):
         raise InvalidArgument(
             "An embedding of a question is one row of numbers, not all zero, none NaN or infinite."
         )
+    return Asked(HEADER.pack(len(single), 0) + single.astype(HALF).tobytes())
 
 
-def encode_all(vectors: FloatArray) -> list[bytes]:
-    """Embeddings, shape (n, dimensions), one wire form a row.
+def encode_all(vectors: FloatArray, element: str = HALF) -> list[bytes]:
+    """Embeddings, shape (n, dimensions), one wire form a row, of halfvec or of vector.
 
     Raises InvalidArgument for what the column or the cosine cannot take: NaN, infinities beyond
-    half precision, zero vectors.
+    the elements' precision, zero vectors.
     """
     if vectors.ndim != 2:
         raise InvalidArgument(f"Embeddings have the shape (n, dimensions), not {vectors.shape}.")
-    with np.errstate(over="ignore"):
-        halves = vectors.astype(">f2")
-    bad = ~np.isfinite(halves).all(axis=1) | ~halves.any(axis=1)
+    bad = _unusable(vectors, element)
     if bad.any():
         raise InvalidArgument(
             f"Embedding {int(bad.argmax())} is zero or holds NaN or infinity; embed its text again."
         )
     header = HEADER.pack(vectors.shape[1], 0)
-    return [header + row.tobytes() for row in halves]
+    return [header + row.tobytes() for row in vectors.astype(element)]
 
 
-def storable(vector: FloatArray) -> bool:
+def storable(vector: FloatArray, element: str = HALF) -> bool:
     """Whether ``encode_all`` takes it."""
-    with np.errstate(over="ignore"):
-        half = np.asarray(vector, dtype=np.float32).astype(np.float16)
-    return bool(np.isfinite(half).all() and half.any())
+    return not _unusable(np.asarray(vector, dtype=np.float32)[None], element).any()
 
 
-def decode_all(wires: Sequence[bytes]) -> FloatArray:
+def _unusable(vectors: FloatArray, element: str) -> npt.NDArray[np.bool_]:
+    """Which rows have no direction once they are stored."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = vectors.astype(element)
+        # pgvector adds squares up in single precision.
+        squares = np.square(stored.astype(np.float32)).sum(axis=1)
+    usable: npt.NDArray[np.bool_] = np.isfinite(squares) & (squares > 0)
+    return ~usable
+
+
+def recoded(wire: bytes, element: str) -> bytes | None:
+    """A vector of single precision in this one; None if it has no place there."""
+    if element == SINGLE:
+        return wire
+    vectors = decode_all([wire], SINGLE)
+    return None if _unusable(vectors, element).any() else encode_all(vectors, element)[0]
+
+
+def columns(wire: bytes, element: str) -> tuple[bytes | None, bytes | None]:
+    """A vector as the columns ``embedding`` and ``embedding_full`` hold it: one of them, the other is null."""
+    return (None, wire) if element == SINGLE else (wire, None)
+
+
+def decode_all(wires: Sequence[bytes], element: str = HALF) -> FloatArray:
     """The inverse of ``encode_all``: shape (n, dimensions)."""
-    rows = [np.frombuffer(wire, dtype=">f2", offset=HEADER.size) for wire in wires]
+    rows = [np.frombuffer(wire, dtype=element, offset=HEADER.size) for wire in wires]
     return np.array(rows, dtype=np.float32)

@@ -47,6 +47,8 @@ class Checked:
     #: As stored.
     content_hash: bytes | None
     document: Document
+    #: Whether its chunks were made elsewhere, and need not cover the text.
+    given: bool = False
     #: The first fault of each kind, and how many there are: "content": ("chunk 3 is not ...", 2).
     faults: dict[str, tuple[str, int]] = field(default_factory=dict)
     chunks: int = 0
@@ -176,7 +178,7 @@ def _check(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
         last = rows[-1][:3]
     for item in checked:
         left = item.document.text[item.covered :]
-        if left.strip():
+        if left.strip() and not item.given:
             item.fault("coverage", f"the text from {item.covered} on is in no chunk")
     return checked
 
@@ -185,7 +187,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, version, content_hash, status, uri, text, title, metadata,
-               mime_type, markup, language, pages, notes, source, media
+               mime_type, markup, language, pages, notes, source, media, given
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND collection_id = %s
            -- The active one has all of them; another one those that name it.
@@ -201,7 +203,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     )
     found = []
     for tenant_id, document_id, version, content_hash, status, uri, text, *rest in rows:
-        title, metadata, mime_type, markup, language, pages, notes, source, media = rest
+        title, metadata, mime_type, markup, language, pages, notes, source, media, given = rest
         document = Document(
             uri=uri,
             text=text,
@@ -216,7 +218,7 @@ def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
             source=source,
             media=media,
         )
-        found.append(Checked(tenant_id, document_id, version, content_hash, document))
+        found.append(Checked(tenant_id, document_id, version, content_hash, document, given=given))
         if status != "ready":
             found[-1].fault("status", f"a version is stored, and its status is {status}")
     return found
@@ -256,10 +258,10 @@ def _chunks(
             SELECT c.tenant_id, c.document_id, c.ordinal, c.start_offset, c.end_offset, c.page,
                    c.header, c.content, c.content_hash,
                    (c.token_count > 0 OR d.media IS NOT NULL) AND c.uri = d.uri
-                   AND c.title IS NOT DISTINCT FROM d.title AND c.language = d.language
-                   AND c.metadata = d.metadata,
-                   vector_dims(c.embedding) = {dimensions} AND l2_norm(c.embedding) > 0
-                   AND l2_norm(c.embedding) < 'Infinity'
+                   AND c.title IS NOT DISTINCT FROM d.title
+                   AND c.language = d.language AND c.metadata = d.metadata,
+                   vector_dims(c.{vector}) = {dimensions} AND vector_norm(c.{vector}::vector) > 0
+                   AND vector_norm(c.{vector}::vector) < 'Infinity'
               FROM {partition} AS c
               JOIN pgrecall.documents AS d
                 ON d.tenant_id = c.tenant_id AND d.document_id = c.document_id
@@ -267,7 +269,11 @@ def _chunks(
                AND (c.tenant_id, c.document_id, c.ordinal) > (%s, %s, %s)
              ORDER BY c.tenant_id, c.document_id, c.ordinal LIMIT %s
             """
-        ).format(partition=generation.partition, dimensions=sql.Literal(generation.dimensions)),
+        ).format(
+            partition=generation.partition,
+            dimensions=sql.Literal(generation.dimensions),
+            vector=sql.Identifier(generation.storage.column),
+        ),
         [list({k[0] for k in keys}), [k[1] for k in keys], *after, CHUNKS],
     )
     return rows
@@ -282,7 +288,8 @@ def _check_chunk(item: Checked, row: _Row) -> None:
         item.fault("offsets", f"{name} spans {row.start} to {row.end} of {len(document.text)}")
     elif document.text[row.start : row.end] != row.content:
         item.fault("content", f"{name} is not the text from {row.start} to {row.end}")
-    if document.text[item.covered : max(row.start, item.covered)].strip():
+    gap = document.text[item.covered : max(row.start, item.covered)]
+    if gap.strip() and not item.given:
         item.fault("coverage", f"the text from {item.covered} to {row.start} is in no chunk")
     item.covered = max(item.covered, row.end)
     if row.page != page_of(document.pages, row.start):

@@ -1,23 +1,14 @@
 -- The two arms of a search. Each returns its best rows as hits with both scores; what has no embedding
 -- or no words to compare with has a score of NULL.
 
-CREATE FUNCTION pgrecall.distance(metric text, dimensions integer, query text, exact boolean)
-RETURNS text
-LANGUAGE sql IMMUTABLE AS $$
-    -- Only with the cast does it match the HNSW index, so an exact search leaves the cast away.
-    SELECT '(c.embedding' || CASE WHEN exact THEN '' ELSE '::halfvec(' || dimensions || ')' END
-        || CASE metric WHEN 'cosine' THEN ' <=> ' WHEN 'ip' THEN ' <#> ' ELSE ' <-> ' END || query || ')'
-$$;
-
--- The columns of pgrecall.hit, of a chunk c with its distance. The score of a distance is higher for what
--- is nearer: cosine similarity, inner product, or negative distance. Ranks, and the score that orders the
--- answer, are given later.
-CREATE FUNCTION pgrecall.hit_columns(metric text, distance text, text_score text)
+-- The columns of pgrecall.hit, of a chunk c with its distance. Ranks, and the score that orders the answer, are
+-- given later.
+CREATE FUNCTION pgrecall.hit_columns(s pgrecall.storage, distance text, text_score text)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'c.content, NULL::double precision, c.uri, c.title, c.metadata, c.tenant_id, c.document_id,'
            ' c.ordinal, c.start_offset, c.end_offset, c.page, c.headings, '
-        || CASE metric WHEN 'cosine' THEN '1 - ' ELSE '- ' END || distance || ', ' || text_score
+        || pgrecall.similarity(s, distance) || ', ' || text_score
         || ', NULL::bigint, NULL::bigint, NULL::text, true'
 $$;
 
@@ -32,33 +23,34 @@ $$;
 
 -- What nearly all searches of vectors are, an index scan without any condition, is done by functions of each
 -- generation, made together with it: they hold its SQL as it stands, so that Postgres keeps the plan, which takes
--- as long to make as the scan. nearest_gN is the scan; search_vector_gN the whole search, as
+-- as long to make as the scan. Without sorts, only the index can give the order: vectors that are stored outside
+-- of their rows make reading all rows look cheap. nearest_gN is the scan; search_vector_gN the whole search, as
 -- pgrecall.search_vector would do it.
 CREATE FUNCTION pgrecall.create_nearest(generation integer)
 RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    g pgrecall.generations;
+    s constant pgrecall.storage := (
+        SELECT ROW(g.storage, g.metric, g.dimensions, g.prefix)::pgrecall.storage
+          FROM pgrecall.generations AS g WHERE g.generation_id = generation);
 BEGIN
-    SELECT * INTO STRICT g FROM pgrecall.generations AS made WHERE made.generation_id = generation;
     EXECUTE format($sql$
         CREATE OR REPLACE FUNCTION pgrecall.nearest_g%1$s(
-            query halfvec, wanted integer, terms tsquery[], weights real[])
+            query %2$s, wanted integer, taken integer, terms tsquery[], weights real[])
         RETURNS SETOF pgrecall.hit
         LANGUAGE plpgsql STABLE
-        SET plan_cache_mode = force_generic_plan AS $nearest$
+        SET plan_cache_mode = force_generic_plan
+        SET enable_sort = off AS $nearest$
         BEGIN
             RETURN QUERY
-            SELECT %2$s
-              FROM (SELECT c.*, %3$s AS distance FROM pgrecall.chunks_g%1$s AS c
-                     ORDER BY %3$s LIMIT wanted) AS c
+            SELECT %3$s FROM (%4$s) AS c
              ORDER BY c.distance, c.document_id, c.ordinal;
         END
         $nearest$
         $sql$,
-        generation,
-        pgrecall.hit_columns(g.metric, 'c.distance', pgrecall.text_score('terms', 'weights')),
-        pgrecall.distance(g.metric, g.dimensions, 'query', false));
+        generation, pgrecall.stored_type(s),
+        pgrecall.hit_columns(s, 'c.distance', pgrecall.text_score('terms', 'weights')),
+        pgrecall.nearest_rows(s, generation, 'query', NULL, 'wanted', 'taken'));
     EXECUTE format($sql$
         CREATE OR REPLACE FUNCTION pgrecall.search_vector_g%1$s(
             collection text, query halfvec, k integer, ef_search integer, recall double precision)
@@ -75,14 +67,15 @@ BEGIN
             hits pgrecall.hit[];
             how text := 'hnsw';
         BEGIN
-            PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query);
+            PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query::vector);
             breadth := pgrecall.ef_search(g, k, ef_search, recall);
             IF g.indexed AND g.chunk_count > 2000 THEN
                 PERFORM set_config('hnsw.ef_search', breadth::text, true);
-                SELECT array_agg(n) INTO hits FROM pgrecall.nearest_g%1$s(query, k, NULL, NULL) AS n;
+                SELECT array_agg(n) INTO hits FROM pgrecall.nearest_g%1$s(
+                    query::vector, k, pgrecall.rows_to_compare(g.storage, k, breadth, false), NULL, NULL) AS n;
             END IF;
             IF coalesce(cardinality(hits), 0) < k THEN
-                r.embedding := query;
+                r.embedding := query::vector;
                 SELECT * INTO hits, how FROM pgrecall.vector_arm(g, pgrecall.scoped(g, r), k, false, breadth);
             END IF;
             RETURN QUERY SELECT * FROM pgrecall.vector_answer(hits, how);
@@ -95,22 +88,20 @@ $$;
 CREATE FUNCTION pgrecall.nearest_sql(generation integer)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT 'SELECT array_agg(n) FROM pgrecall.nearest_g' || generation || '($1, $2, $3, $4) AS n'
+    SELECT 'SELECT array_agg(n) FROM pgrecall.nearest_g' || generation || '($1, $2, $3, $4, $5) AS n'
 $$;
 
--- The nearest rows, as SQL: $1 is the request, $2 how many. "distance + 0": the planner takes an index scan
--- for sorted, and one in relaxed order is not quite.
+-- The nearest rows, as SQL: $1 is the request, $2 how many, $3 of how many that an index scan finds; an exact
+-- search has no such number.
 CREATE FUNCTION pgrecall.vector_sql(g pgrecall.target, condition text, exact boolean)
 RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT format(
-        'SELECT array_agg(ROW(%1$s)::pgrecall.hit ORDER BY c.distance + 0, c.document_id, c.ordinal)'
-        '  FROM (SELECT c.*, %2$s AS distance FROM pgrecall.chunks_g%3$s AS c%4$s'
-        '         ORDER BY %2$s LIMIT $2) AS c',
+        'SELECT array_agg(ROW(%s)::pgrecall.hit ORDER BY c.distance, c.document_id, c.ordinal) FROM (%s) AS c',
         pgrecall.hit_columns(
-            g.metric, 'c.distance', pgrecall.text_score('($1).terms', '($1).weights')),
-        pgrecall.distance(g.metric, g.dimensions, '($1).embedding', exact),
-        g.generation_id, coalesce(' WHERE ' || condition, ''))
+            g.storage, 'c.distance', pgrecall.text_score('($1).terms', '($1).weights')),
+        pgrecall.nearest_rows(g.storage, g.generation_id, '($1).embedding', condition, '$2',
+                              CASE WHEN NOT exact THEN '$3' END))
 $$;
 
 -- The rows whose words answer best, as SQL: $1 is the request, $2 how many, $3 which rows are ranked.
@@ -123,7 +114,7 @@ LANGUAGE sql STABLE AS $$
         '                          WHERE c.tsv @@ $3%s OFFSET 0) AS ranked'
         '         ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal LIMIT $2) AS best',
         pgrecall.hit_columns(
-            g.metric, pgrecall.distance(g.metric, g.dimensions, '($1).embedding', true),
+            g.storage, pgrecall.distance(g.storage, '($1).embedding'),
             pgrecall.text_score('($1).terms', '($1).weights')),
         g.generation_id, coalesce(' AND ' || condition, ''))
 $$;
@@ -168,10 +159,10 @@ $$;
 
 -- How the vector arm runs. 'exact' over the matching rows while they are few (in a small collection always)
 -- or where there is no index yet; else 'hnsw'. If one row in n matches, the best k of them are among the
--- nearest n * k or so, and the scan has the breadth to find these.
+-- nearest n * k or so, and the scan has the breadth to find these. `taken` rows of it are compared exactly.
 CREATE FUNCTION pgrecall.vector_plan(
     g pgrecall.target, r pgrecall.request, wanted integer, exact boolean, ef_search integer,
-    OUT strategy text, OUT breadth integer)
+    OUT strategy text, OUT breadth integer, OUT taken integer)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     n constant double precision := g.chunk_count::double precision / greatest(r.matching, 1);
@@ -182,6 +173,7 @@ BEGIN
     IF strategy = 'hnsw' THEN
         breadth := CASE WHEN r.condition IS NULL THEN ef_search ELSE least(1000, ceil(
             2.5 * greatest(ef_search * sqrt(n), wanted * n))) END;
+        taken := pgrecall.rows_to_compare(g.storage, wanted, ef_search, r.condition IS NOT NULL);
     END IF;
 END
 $$;
@@ -200,15 +192,13 @@ BEGIN
         PERFORM set_config('hnsw.ef_search', plan.breadth::text, true);
         IF r.condition IS NULL THEN
             EXECUTE pgrecall.nearest_sql(g.generation_id)
-               INTO hits USING r.embedding, wanted, r.terms, r.weights;
+               INTO hits USING r.embedding, wanted, plan.taken, r.terms, r.weights;
         ELSE
             -- Without sorts, only the index of the vectors can give the order: Postgres often takes a range
             -- in a jsonpath for next to no rows, and would sort half the table.
             PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true),
                     set_config('enable_sort', 'off', true);
-            -- Twice as many as wanted: in relaxed order, the last ones need not be the nearest.
-            EXECUTE pgrecall.vector_sql(g, r.condition, false) INTO hits USING r, 2 * wanted;
-            hits := hits[:wanted];
+            EXECUTE pgrecall.vector_sql(g, r.condition, false) INTO hits USING r, wanted, plan.taken;
             PERFORM set_config('enable_sort', 'on', true);
         END IF;
     END IF;

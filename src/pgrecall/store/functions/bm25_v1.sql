@@ -119,7 +119,7 @@ BEGIN
         '         WHERE (hit).text_score > 0'
         '         ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal LIMIT $2) AS best',
         pgrecall.hit_columns(
-            g.metric, pgrecall.distance(g.metric, g.dimensions, '($1).embedding', true),
+            g.storage, pgrecall.distance(g.storage, '($1).embedding'),
             'c.bm25 + ' || pgrecall.name_score()),
         rows);
 END

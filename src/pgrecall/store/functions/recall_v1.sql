@@ -15,40 +15,41 @@ $$;
 
 -- Embeddings to ask with, from all over the table, each with noise of 0.75 or 1.5 times its length.
 CREATE FUNCTION pgrecall.recall_questions(g pgrecall.target, wanted integer)
-RETURNS halfvec[]
+RETURNS vector[]
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    stored halfvec[];
+    stored vector[];
     percent constant double precision := least(100, 100.0 * 20 * wanted / greatest(g.chunk_count, 1));
 BEGIN
     EXECUTE format(
-        'SELECT array_agg(embedding) FROM (SELECT c.embedding'
+        'SELECT array_agg(embedding) FROM (SELECT c.%s::vector AS embedding'
         '  FROM pgrecall.chunks_g%s AS c TABLESAMPLE system (%s)'
-        ' ORDER BY c.content_hash LIMIT $1) AS sample', g.generation_id, percent)
+        ' ORDER BY c.content_hash LIMIT $1) AS sample',
+        pgrecall.stored_column(g.storage), g.generation_id, percent)
        INTO stored USING wanted;
     -- Uniform noise from -s to s has the expected length s * sqrt(dimensions / 3).
     RETURN ARRAY(
         SELECT v + ARRAY(SELECT (2 * random() - 1) * s
-                           FROM generate_series(1, g.dimensions))::real[]::halfvec
+                           FROM generate_series(1, g.dimensions))::real[]::vector
           FROM unnest(stored) WITH ORDINALITY AS u (v, i),
-               LATERAL (SELECT l2_norm(v) * sqrt(3.0 / g.dimensions) * (0.75 + 0.75 * (i % 2))) AS n (s));
+               LATERAL (SELECT vector_norm(v) * sqrt(3.0 / g.dimensions) * (0.75 + 0.75 * (i % 2))) AS n (s));
 END
 $$;
 
--- The distances of the ten rows that the index finds, for each question.
-CREATE FUNCTION pgrecall.found_distances(g pgrecall.target, questions halfvec[], ef_search integer)
+-- The distances of the ten rows that a search with the index finds, for each question.
+CREATE FUNCTION pgrecall.found_distances(g pgrecall.target, questions vector[], ef_search integer)
 RETURNS TABLE (question integer, distances double precision[])
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     statement text := format(
-        'SELECT array_agg(d ORDER BY d) FROM (SELECT %1$s AS d FROM pgrecall.chunks_g%2$s AS c'
-        ' ORDER BY %1$s LIMIT 10) AS nearest',
-        pgrecall.distance(g.metric, g.dimensions, '$1', false), g.generation_id);
+        'SELECT array_agg(distance ORDER BY distance) FROM (%s) AS nearest',
+        pgrecall.nearest_rows(g.storage, g.generation_id, '$1', NULL, '10', '$2'));
 BEGIN
     PERFORM set_config('hnsw.ef_search', ef_search::text, true);
     FOR i IN 1 .. cardinality(questions) LOOP
         question := i;
-        EXECUTE statement INTO distances USING questions[i];
+        EXECUTE statement INTO distances
+          USING questions[i], pgrecall.rows_to_compare(g.storage, 10, ef_search, false);
         RETURN NEXT;
     END LOOP;
 END
@@ -57,19 +58,20 @@ $$;
 -- How far away the tenth nearest row truly is, for each question. `bounds` are distances that the tenth is
 -- known not to exceed, so that one pass over the table answers all questions.
 CREATE FUNCTION pgrecall.true_distances(
-    g pgrecall.target, questions halfvec[], bounds double precision[])
+    g pgrecall.target, questions vector[], bounds double precision[])
 RETURNS double precision[]
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    distance text := pgrecall.distance(g.metric, g.dimensions, 'q.embedding', true);
+    distance text := pgrecall.distance(g.storage, 'q.embedding');
     tenth double precision[];
 BEGIN
     EXECUTE format(
         'SELECT array_agg(d ORDER BY n) FROM ('
         ' SELECT n, (array_agg(%1$s ORDER BY %1$s))[10] AS d'
         '   FROM pgrecall.chunks_g%2$s AS c,'
-        '        unnest($1, $2) WITH ORDINALITY AS q (embedding, bound, n)'
-        '  WHERE %1$s <= q.bound GROUP BY n) AS tenth', distance, g.generation_id)
+        '        unnest($1::%3$s[], $2) WITH ORDINALITY AS q (embedding, bound, n)'
+        '  WHERE %1$s <= q.bound GROUP BY n) AS tenth',
+        distance, g.generation_id, pgrecall.stored_type(g.storage))
        INTO tenth USING questions, bounds;
     RETURN tenth;
 END
@@ -78,16 +80,17 @@ $$;
 -- Measures, stores and returns the curve; NULL where there is no index, or so few chunks that searches
 -- are exact. Steps beyond the one that finds everything are not tried.
 CREATE FUNCTION pgrecall.measure_recall(
-    collection text, questions integer DEFAULT 40, embeddings halfvec[] DEFAULT NULL,
+    collection text, questions integer DEFAULT 40, embeddings vector[] DEFAULT NULL,
     generation integer DEFAULT NULL)
 RETURNS real[]
 LANGUAGE plpgsql VOLATILE
 SET hnsw.iterative_scan = 'off'
-SET hnsw.ef_search = 100 AS $$
+SET hnsw.ef_search = 100
+SET enable_sort = off AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation, anyhow => true);
     equal constant double precision := 1e-6;
-    asked halfvec[];
+    asked vector[];
     tenth double precision[];
     curve real[] := '{}';
     step integer;

@@ -1,15 +1,17 @@
 -- Vectors that were paid for already, by the hash of the text that was embedded: those that wait in
 -- paid_vectors for their document (generation NULL), and those of every generation of the same embedder and
--- dimensions, whatever collection it belongs to. A vector that no search could find, or that stands beside
+-- dimensions, whatever collection it belongs to. Where full precision is wanted, only what was stored so; else
+-- full vectors are as good as half ones, except where they wait for a document of their own. A vector that no search could find, or that stands beside
 -- another text than its hash says, is not handed on.
-CREATE FUNCTION pgrecall.stored_vectors(embedder text, dimensions integer, hashes bytea[])
-RETURNS TABLE (content_hash bytea, embedding halfvec, generation_id integer)
+CREATE FUNCTION pgrecall.stored_vectors(
+    embedder text, dimensions integer, hashes bytea[], precise boolean)
+RETURNS TABLE (content_hash bytea, embedding vector, generation_id integer)
 LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 DECLARE
     sought bytea[] := hashes;
     keys bytea[];
-    vectors halfvec[];
+    vectors vector[];
     source record;
 BEGIN
     FOR source IN
@@ -20,7 +22,7 @@ BEGIN
             SELECT g.generation_id, to_regclass('pgrecall.chunks_g' || g.generation_id) AS name
               FROM pgrecall.generations AS g
              WHERE g.embedder = stored_vectors.embedder AND g.dimensions = stored_vectors.dimensions
-               AND g.storage = 'halfvec'
+               AND (g.storage = 'vector' OR NOT precise)
              ORDER BY g.generation_id DESC) AS same
          WHERE same.name IS NOT NULL
     LOOP
@@ -30,10 +32,12 @@ BEGIN
             -- so selective to the planner that it would scan the whole partition for it.
             EXECUTE format(
                 'SELECT array_agg(f.content_hash), array_agg(f.embedding) FROM ('
-                'SELECT DISTINCT ON (content_hash) content_hash, embedding FROM %s'
-                ' WHERE content_hash = ANY($1) AND vector_dims(embedding) = $2'
-                '   AND l2_norm(embedding) > 0%s) AS f',
+                'SELECT DISTINCT ON (content_hash) content_hash, %2$s AS embedding FROM %1$s'
+                ' WHERE content_hash = ANY($1) AND vector_dims(%2$s) = $2 AND vector_norm(%2$s) > 0%3$s) AS f',
                 source.name,
+                CASE WHEN precise THEN 'embedding_full'
+                     WHEN source.generation IS NULL THEN 'embedding::vector'
+                     ELSE 'coalesce(embedding::vector, embedding_full)' END,
                 CASE WHEN source.generation IS NULL
                      THEN ' AND embedder = $3 AND dimensions = $2'
                      ELSE ' AND content_hash = substr(sha256(convert_to(CASE header WHEN '''' THEN content'

@@ -1,4 +1,5 @@
 -- Search for everybody: search_vector, search_text, search, similar; and explain, which shows how.
+-- An embedding to search with is a halfvec, since vectors and literals become one by themselves.
 
 -- The breadth of the index scan that a caller asks for: directly, or by the recall to be reached.
 CREATE FUNCTION pgrecall.ef_search(
@@ -58,9 +59,9 @@ BEGIN
             USING collection, query_embedding, k, ef_search, recall;
         RETURN;
     END IF;
-    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding);
+    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding::vector);
     r := pgrecall.request(g, filter, tenant, uri_prefix, documents);
-    r.embedding := query_embedding;
+    r.embedding := query_embedding::vector;
     found := pgrecall.vector_arm(
         g, pgrecall.scoped(g, r), k, exact, pgrecall.ef_search(g, k, ef_search, recall));
     RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);
@@ -183,7 +184,7 @@ DECLARE
     nearest record;
     by_words pgrecall.hit[];
 BEGIN
-    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding);
+    PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding::vector);
     wanted := greatest(k, 100);
     IF fusion IS NULL OR fusion NOT IN ('convex', 'dbsf', 'rrf') THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004',
@@ -195,7 +196,7 @@ BEGIN
     weight := round(weight::numeric, 12);
     r := pgrecall.scoped(g, pgrecall.with_question(
         g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text));
-    r.embedding := query_embedding;
+    r.embedding := query_embedding::vector;
     nearest := pgrecall.vector_arm(
         g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall)));
     by_words := pgrecall.text_arm(g, r, wanted);
@@ -230,9 +231,9 @@ DECLARE
 BEGIN
     PERFORM pgrecall.check_k(k);
     EXECUTE format(
-        'SELECT avg(c.embedding) FROM pgrecall.chunks_g%s AS c'
+        'SELECT avg(c.%s::vector) FROM pgrecall.chunks_g%s AS c'
         ' WHERE c.document_id = $1 AND ($2 IS NULL OR c.ordinal = $2) AND ($3 IS NULL OR c.tenant_id = $3)',
-        g.generation_id) INTO r.embedding USING document, chunk, tenant;
+        pgrecall.stored_column(g.storage), g.generation_id) INTO r.embedding USING document, chunk, tenant;
     IF r.embedding IS NULL THEN
         RETURN;
     END IF;
@@ -273,28 +274,28 @@ DECLARE
     hybrid constant boolean := query_text IS NOT NULL AND query_embedding IS NOT NULL;
     wanted integer;
     statement text;
+    taken integer;
     selecting tsquery;
 BEGIN
     PERFORM pgrecall.check_k(k);
     wanted := CASE WHEN hybrid THEN greatest(k, 100) ELSE k END;
     r := pgrecall.scoped(g, pgrecall.with_question(
         g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text));
-    r.embedding := query_embedding;
+    r.embedding := query_embedding::vector;
     matching := r.matching;
     IF query_embedding IS NOT NULL THEN
-        PERFORM pgrecall.check_embedding(g, query_embedding);
+        PERFORM pgrecall.check_embedding(g, query_embedding::vector);
         arm := 'vector';
-        SELECT p.strategy, p.breadth INTO strategy, breadth
+        SELECT p.strategy, p.breadth, p.taken INTO strategy, breadth, taken
           FROM pgrecall.vector_plan(
                g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall))) AS p;
         PERFORM set_config('hnsw.ef_search', coalesce(breadth, 100)::text, true),
                 set_config('hnsw.iterative_scan',
                            CASE WHEN r.condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true),
-                set_config('enable_sort', CASE WHEN strategy = 'exact' OR r.condition IS NULL
-                                          THEN 'on' ELSE 'off' END, true);
+                set_config('enable_sort', CASE WHEN strategy = 'exact' THEN 'on' ELSE 'off' END, true);
         statement := pgrecall.vector_sql(g, r.condition, strategy = 'exact');
         EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
-          USING r, CASE WHEN r.condition IS NULL OR strategy = 'exact' THEN wanted ELSE 2 * wanted END;
+          USING r, wanted, taken;
         PERFORM set_config('enable_sort', 'on', true);
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;

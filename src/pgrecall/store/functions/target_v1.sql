@@ -1,7 +1,7 @@
 -- What a search runs in and what it is asked for, gathered once.
 --
--- Search functions write their SQL: identifiers and numbers of ours stand in it (the cast to halfvec(N)
--- must be a literal for the index to be used), values never do. All values travel as one parameter, $1,
+-- Search functions write their SQL: identifiers and numbers of ours stand in it (the expression in the index
+-- must stand there as it is for the index to be used), values never do. All values travel as one parameter, $1,
 -- of the type pgrecall.request.
 -- Errors: PR001 no such collection, PR002 another generation is active, PR003 filter, PR004 argument.
 
@@ -31,7 +31,7 @@ CREATE TYPE pgrecall.target AS (
     collection_id integer,
     generation_id integer,
     dimensions integer,
-    metric text,
+    storage pgrecall.storage,
     embedder text,
     languages text[],
     chunk_count bigint,
@@ -47,7 +47,7 @@ CREATE TYPE pgrecall.target AS (
 -- is about how many these are. Where an extension ranks words (bm25_v1.sql), they are in `bm25` and `names`
 -- instead of `terms`, and `holding` finds the rows with any of them.
 CREATE TYPE pgrecall.request AS (
-    embedding halfvec,
+    embedding vector,
     tenant text,
     filter jsonb,
     path jsonpath,
@@ -76,7 +76,8 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     found pgrecall.target;
 BEGIN
-    SELECT c.collection_id, g.generation_id, g.dimensions, g.metric, g.embedder, g.languages,
+    SELECT c.collection_id, g.generation_id, g.dimensions,
+           ROW(g.storage, g.metric, g.dimensions, g.prefix)::pgrecall.storage, g.embedder, g.languages,
            g.chunk_count, g.rare_frequency, g.recall_curve, c.defaults,
            coalesce((SELECT i.indisvalid FROM pg_catalog.pg_index AS i
                       WHERE i.indexrelid = to_regclass(
@@ -111,7 +112,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION pgrecall.check_embedding(g pgrecall.target, query_embedding halfvec)
+CREATE FUNCTION pgrecall.check_embedding(g pgrecall.target, query_embedding vector)
 RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
@@ -121,7 +122,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = format(
             'the query embedding has %s dimensions, the collection %s: embed it with %s',
             vector_dims(query_embedding), g.dimensions, g.embedder);
-    ELSIF l2_norm(query_embedding) = 0 THEN
+    ELSIF (CASE (g.storage).type WHEN 'vector' THEN vector_norm(query_embedding)
+           ELSE l2_norm(query_embedding::halfvec) END) = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the query embedding is zero and points nowhere';
     END IF;
 END
