@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeGuard, runtime_checkable
 
-from pgrecall.tokens import Tokenizer
+from pgrecall.tokens import Ids, Tokenizer
 from pgrecall.types import FloatArray
 
 
@@ -28,6 +28,8 @@ class Embedder(Protocol):
     One whose model follows instructions takes ``instruction=`` in its methods for questions.
     One that does not know the length of its vectors without asking may have
     ``recall_dimensions(dimensions)``: it is told what a collection has kept.
+    One that computes by itself may have ``embed_token_ids(ids)`` too, and is then given the ids that chunking
+    has made (``TakesTokenIds``).
     """
 
     @property
@@ -62,6 +64,14 @@ class AsyncEmbedder(Embedder, Protocol):
 
     async def embed_query_async(self, text: str) -> FloatArray:
         """As ``embed_query``."""
+
+
+@runtime_checkable
+class TakesTokenIds(Protocol):
+    """What an embedder has, if it spares itself the tokenizing; that one is ``pgrecall.tokens.Traceable``."""
+
+    def embed_token_ids(self, ids: Sequence[Ids]) -> FloatArray:
+        """As ``embed_documents``, given the token ids of each text: int32, shape (tokens,)."""
 
 
 def can_await(embedder: Embedder) -> TypeGuard[AsyncEmbedder]:

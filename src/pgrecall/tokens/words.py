@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from pgrecall.tokens.base import Offsets, scalar_values, token_starts, truncate_with
+from pgrecall.tokens.base import Ids, Offsets, scalar_values, token_starts, truncate_with
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -100,9 +100,17 @@ class WordTokenizer:
 
     def starts(self, text: str) -> Offsets:
         """Offset of each token, shape (count(text),)."""
-        starts = token_starts(np.frombuffer(self._encode(text), np.int32), self._widths)
+        return self.trace(text)[1]
+
+    def encode_array(self, text: str) -> Ids:
+        """Token ids, shape (count(text),)."""
+        return np.frombuffer(self._encode(text), np.int32)
+
+    def trace(self, text: str) -> tuple[Ids, Offsets]:
+        """Token ids and the offset of each token, shape (count(text),) each."""
+        ids = self.encode_array(text)
         # The mark in front of the text is not one of its characters.
-        return np.maximum(starts - 1, 0)
+        return ids, np.maximum(token_starts(ids, self._widths) - 1, 0)
 
     def _encode(self, text: str) -> bytes:
         return self._encode_all([text])[0]
