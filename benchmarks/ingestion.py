@@ -8,9 +8,9 @@
 peers: the standard library's modules, from files to an HNSW index that answers. All have the same static
 embedder. Ours cuts as it does by default; the others count with tiktoken, as their documentation does, and get
 the sizes in its tokens that mean as much text. They are given the texts of the files, which is less than their
-own loaders do. Each of those on Postgres has a database on the same server, and no commit waits for the disk, as
-in our own ingestion. They take turns. Processor time is that of this process and of the server. A library that
-is not installed is left out.
+own loaders do. Each of those on Postgres has a database on the same server, and no commit waits for the disk,
+as in our own ingestion. They take turns. Processor time is that of this process and of the server. A library
+that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -330,6 +330,8 @@ def embedding(rounds: int) -> None:
         config = pgrecall.ChunkConfig(max_tokens=size, overlap_tokens=0)
         chunks = split(text, config, tokenizer=EMBEDDER.tokenizer, markup="code")
         passages += [chunk.embedded_text for chunk in chunks]
+    # It takes these for special tokens, we for text.
+    passages = [text for text in passages if "<s>" not in text and "</s>" not in text]
     random.Random(1).shuffle(passages)
     passages = passages[:8_000]
     variants: dict[str, Callable[[], Any]] = {
