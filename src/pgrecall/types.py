@@ -88,6 +88,8 @@ class Chunk:
     header: str = ""
     #: Tokens of ``embedded_text``, in the tokenizer of the embedder.
     tokens: int = 0
+    #: Their ids, where they were asked for: int32, shape (tokens,). They are not stored.
+    token_ids: npt.NDArray[np.int32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def embedded_text(self) -> str:

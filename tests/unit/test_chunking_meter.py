@@ -32,6 +32,20 @@ def test_every_slice_is_counted_exactly(
         assert meter.count(start, end, before) == tokenizer.count(before + text[start:end])
 
 
+@settings(max_examples=300, deadline=None)
+@given(text=TEXTS, before=BEFORE, data=st.data())
+def test_the_ids_of_a_slice_are_those_it_has_alone(
+    text: str, before: str, data: st.DataObject
+) -> None:
+    tokenizer = open_tokenizer("wordllama")
+    meter = Meter(text, tokenizer, ids=True)
+    for _ in range(4):
+        start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+        ids = meter.ids(start, end, before).tolist()
+        assert ids == tokenizer.encode(before + text[start:end])
+        assert len(ids) == meter.count(start, end, before)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_slices_of_real_text_are_counted_exactly(name: str) -> None:
     tokenizer = open_tokenizer(name)

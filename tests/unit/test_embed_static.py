@@ -6,13 +6,16 @@ import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pgrecall.chunking import split
 from pgrecall.embed import AsyncEmbedder, open_embedder
 from pgrecall.embed.static import StaticEmbedder
 from pgrecall.errors import InvalidArgument
+from pgrecall.types import Markup
 
 TEXTS = [
     "Refunds are paid within fourteen days of the request, to the card that was charged.",
@@ -60,6 +63,26 @@ def test_vectors_are_those_of_wordllama(static: StaticEmbedder) -> None:
     assert found.shape == (len(TEXTS), static.dimensions)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("markup", ["plain", "markdown", "code"])
+def test_ids_that_chunking_made_give_the_vectors_of_the_texts(
+    static: StaticEmbedder, markup: Markup
+) -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    chunks = split(
+        text, tokenizer=static.tokenizer, markup=markup, title="a_file.py", token_ids=True
+    )
+    ids = [chunk.token_ids for chunk in chunks if chunk.token_ids is not None]
+    assert len(ids) == len(chunks) > 5
+    texts = [chunk.embedded_text for chunk in chunks]
+    assert (static.embed_token_ids(ids) == static.embed_documents(texts)).all()
+
+
+def test_half_of_a_surrogate_pair_is_left_to_the_check_of_texts(static: StaticEmbedder) -> None:
+    for text, title in (("half \ud800 a pair", None), ("whole", "half \ud800")):
+        chunks = split(text, tokenizer=static.tokenizer, title=title, token_ids=True)
+        assert [chunk.token_ids for chunk in chunks] == [None]
 
 
 def test_special_tokens_in_a_text_are_ordinary_text(static: StaticEmbedder) -> None:

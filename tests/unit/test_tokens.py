@@ -17,7 +17,7 @@ from tiktoken import Encoding, get_encoding
 from tokenizers import Tokenizer as Backend
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.tokens import Separable, Tokenizer, last_seam, open_tokenizer
+from pgrecall.tokens import Separable, Tokenizer, last_seam, open_tokenizer, words
 from pgrecall.tokens.huggingface import HuggingFaceTokenizer, wordllama_file
 from pgrecall.tokens.words import WordTokenizer
 
@@ -322,3 +322,14 @@ def test_any_tokenizer_json_can_be_opened(tmp_path: Path) -> None:
     assert tokenizer.encode("good boy, eh") == [1, 2, 3, 0]
     assert tokenizer.starts("good boy, eh").tolist() == [0, 5, 8, 10]
     assert tokenizer.truncate("good boy, eh", 2) == "good boy"
+
+
+def test_a_long_text_has_the_tokens_of_its_parts_whatever_the_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer = open_tokenizer("wordllama")
+    text = Path(__file__).read_text(encoding="utf-8") + "   \n  \u2581 a" * 50
+    whole = tokenizer.encode(text)
+    for size in (1, 2, 7, 100, 5_000):
+        monkeypatch.setattr(words, "_BLOCK", size)
+        assert tokenizer.encode(text) == whole

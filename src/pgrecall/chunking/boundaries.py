@@ -144,7 +144,8 @@ def after_colon(text: str) -> IntArray:
 
 
 def _ends(pattern: re.Pattern[str], text: str) -> IntArray:
-    return np.array([match.end() for match in pattern.finditer(text)], np.int64)
+    # Not by way of a list: its numbers would take more memory than a long text.
+    return np.fromiter((match.end() for match in pattern.finditer(text)), np.int64)
 
 
 def _flush(text: str, offsets: IntArray) -> npt.NDArray[np.bool_]:

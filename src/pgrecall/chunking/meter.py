@@ -8,10 +8,13 @@ full stop, whose counts are kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
+
 from pgrecall.chunking.boundaries import IntArray
-from pgrecall.tokens import Separable, Tokenizer, last_seam
+from pgrecall.tokens import Ids, Separable, Tokenizer, Traceable, last_seam
 
 #: How far from the start and from the end of a slice a seam is looked for, in characters.
 _HEAD, _TAIL = 200, 50
@@ -22,14 +25,22 @@ _Edge = tuple[int, int]
 class Meter:
     """Tokens of a text."""
 
-    def __init__(self, text: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, text: str, tokenizer: Tokenizer, *, ids: bool = False) -> None:
+        """``ids``: whether the ids of slices will be asked for, of a Traceable tokenizer."""
         self._text = text
         self._tokenizer = tokenizer
         self._seam = tokenizer.seams if isinstance(tokenizer, Separable) else None
         self._last_seam = last_seam(self._seam) if self._seam else None
         #: Offset of each token of the whole text.
-        self.starts = tokenizer.starts(text)
-        self._count = lru_cache(maxsize=4096)(tokenizer.count)
+        self.starts: IntArray
+        self._count: Callable[[str], int]
+        if ids and isinstance(tokenizer, Traceable):
+            self._ids, self.starts = tokenizer.trace(text)
+            self._encode = lru_cache(maxsize=4096)(tokenizer.encode_array)
+            self._count = lambda piece: len(self._encode(piece))
+        else:
+            self.starts = tokenizer.starts(text)
+            self._count = lru_cache(maxsize=4096)(tokenizer.count)
         # The same borders are asked for again at once: for a chunk and for its overlap.
         self._head = lru_cache(maxsize=4)(self._find_head)
         self._known = lru_cache(maxsize=4)(self._split_off)
@@ -49,6 +60,27 @@ class Meter:
         if head and tail and head[0] <= tail[0]:
             return head[1] + tail[1]
         return self._tokenizer.count(before + self._text[start:end])
+
+    def ids(self, start: int, end: int, before: str = "") -> Ids:
+        """The tokens that ``count`` counts: shape (count(start, end, before),)."""
+        head, tail = self._head(start, before), self._tail(end)
+        if not (head and tail and head[0] <= tail[0]):
+            return self._encode(before + self._text[start:end])
+        first, last = head[0], tail[0]
+        inside = self._ids[self.index(first) : self.index(last)]
+        rest = self._text[last - 1 : end]
+        behind = self._encode(rest)[self._count(rest[0]) :]
+        return np.concatenate([self._ids_above(before, self._text[start:first]), inside, behind])
+
+    def _ids_above(self, before: str, slice_: str) -> Ids:
+        """The tokens of ``before`` and of a slice's begin, as far as its first seam."""
+        found = self._last_seam and self._last_seam.match(before)
+        if not found:
+            return self._encode(before + slice_)
+        seam = found.end()
+        joint = before[seam - 1]
+        rest = self._encode(joint + before[seam:] + slice_)[self._count(joint) :]
+        return np.concatenate([self._encode(before[:seam]), rest])
 
     def _find_head(self, start: int, before: str) -> _Edge | None:
         """The first seam behind start, and the tokens up to it less those of the text before it."""

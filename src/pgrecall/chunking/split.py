@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from pgrecall.chunking.meter import Meter
 from pgrecall.chunking.outline import Outline, outline
 from pgrecall.chunking.overlap import Overlap
 from pgrecall.chunking.packing import Gaps
-from pgrecall.tokens import Tokenizer, open_tokenizer
+from pgrecall.tokens import Ids, Tokenizer, Traceable, open_tokenizer, scalar_values
 from pgrecall.types import Chunk, Markup
 
 #: Tokens that a slice may have more on its own than inside the text. If it has still more, it is cut again.
@@ -34,18 +34,28 @@ def split(
     tokenizer: Tokenizer | None = None,
     markup: Markup = "plain",
     title: str | None = None,
+    token_ids: bool = False,
 ) -> list[Chunk]:
     """Cut a text into chunks that are exact slices of it: ``text[c.start:c.end] == c.content``.
 
     No chunk's ``embedded_text`` has more than ``config.max_tokens`` tokens of the tokenizer (default:
-    cl100k_base), and ``tokens`` is its exact number. How the cuts are chosen is told in ``pgrecall.chunking``.
+    cl100k_base), and ``tokens`` is its exact number. With ``token_ids`` chunks carry the ids of their tokens,
+    if the tokenizer is Traceable and the text valid Unicode. How the cuts are chosen is told in
+    ``pgrecall.chunking``.
     """
     if not text or text.isspace():
         return []
     config, tokenizer = config or ChunkConfig(), tokenizer or open_tokenizer("cl100k_base")
     headers = Headers(tokenizer, title, config.max_tokens // 4 if config.include_header else 0)
+    usable = token_ids and isinstance(tokenizer, Traceable) and _is_unicode(text, title)
+    traceable = cast("Traceable", tokenizer) if usable else None
     whole = None if markup == "markdown" else _whole(text, config, tokenizer, headers)
-    parts = [whole] if whole else _Splitter(text, config, tokenizer, headers, markup).parts()
+    parts: Iterable[_Part]
+    if whole:
+        parts = [_traced(whole, text, traceable) if traceable else whole]
+    else:
+        traced = traceable is not None
+        parts = _Splitter(text, config, tokenizer, headers, markup, traced=traced).parts()
     return [
         Chunk(
             ordinal=ordinal,
@@ -55,6 +65,7 @@ def split(
             headings=part.headings,
             header=part.header,
             tokens=part.tokens,
+            token_ids=part.ids,
         )
         for ordinal, part in enumerate(parts)
     ]
@@ -66,6 +77,11 @@ class _Part(NamedTuple):
     headings: tuple[str, ...]
     header: str
     tokens: int
+    ids: Ids | None = None
+
+
+def _is_unicode(*texts: str | None) -> bool:
+    return all(text is None or scalar_values(text) is text for text in texts)
 
 
 def _whole(text: str, config: ChunkConfig, tokenizer: Tokenizer, headers: Headers) -> _Part | None:
@@ -78,6 +94,11 @@ def _whole(text: str, config: ChunkConfig, tokenizer: Tokenizer, headers: Header
     return _Part(start, end, (), header, tokens) if tokens <= config.max_tokens else None
 
 
+def _traced(part: _Part, text: str, tokenizer: Traceable) -> _Part:
+    ids = tokenizer.encode_array(Headers.above(part.header) + text[part.start : part.end])
+    return part._replace(ids=ids)
+
+
 class _Splitter:
     def __init__(
         self,
@@ -86,10 +107,13 @@ class _Splitter:
         tokenizer: Tokenizer,
         headers: Headers,
         markup: Markup,
+        *,
+        traced: bool,
     ) -> None:
         self._text = text
         self._config = config
-        self._meter = Meter(text, tokenizer)
+        self._traced = traced
+        self._meter = Meter(text, tokenizer, ids=traced)
         self._outline: Outline = outline(text, markup)
         self._headers = headers
         self._offsets, self._gaps = self._candidates()
@@ -106,7 +130,11 @@ class _Splitter:
             for start, end in pairwise(cuts):
                 for first, part in self._fitting(start, end, previous):
                     previous = first, part.end
-                    yield part
+                    yield self._with_ids(part) if self._traced else part
+
+    def _with_ids(self, part: _Part) -> _Part:
+        above = Headers.above(part.header)
+        return part._replace(ids=self._meter.ids(part.start, part.end, above))
 
     def _candidates(self) -> tuple[IntArray, Gaps]:
         config = self._config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeGuard, runtime_checkable
 
-from pgrecall.tokens import Tokenizer
+from pgrecall.tokens import Ids, Tokenizer
 from pgrecall.types import FloatArray
 
 
@@ -30,6 +30,8 @@ class Embedder(Protocol):
     of the same space, shape (len(images), dimensions); and ``takes_images``, false if its model does not.
     One that does not know the length of its vectors without asking may have
     ``recall_dimensions(dimensions)``: it is told what a collection has kept.
+    One that computes by itself may have ``embed_token_ids(ids)`` too, and is then given the ids that chunking
+    has made (``TakesTokenIds``).
     """
 
     @property
@@ -64,6 +66,14 @@ class AsyncEmbedder(Embedder, Protocol):
 
     async def embed_query_async(self, text: str) -> FloatArray:
         """As ``embed_query``."""
+
+
+@runtime_checkable
+class TakesTokenIds(Protocol):
+    """What an embedder has, if it spares itself the tokenizing; that one is ``pgrecall.tokens.Traceable``."""
+
+    def embed_token_ids(self, ids: Sequence[Ids]) -> FloatArray:
+        """As ``embed_documents``, given the token ids of each text: int32, shape (tokens,)."""
 
 
 def can_await(embedder: Embedder) -> TypeGuard[AsyncEmbedder]:

@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from pgrecall.embed.checks import check_lengths, checked_query, checked_texts, normalised
 from pgrecall.errors import EmbeddingError
-from pgrecall.tokens import open_tokenizer
+from pgrecall.tokens import Ids, open_tokenizer
 from pgrecall.tokens.words import WordTokenizer
 from pgrecall.types import FloatArray
 
@@ -28,6 +28,9 @@ DIMENSIONS = 256
 #: A mean has no window, so the model itself sets no limit. This one bounds the memory that pooling
 #: one text takes (1 KB a token: 64 MB); the mean of so long a text says little in any case.
 MAX_TOKENS = 65_536
+
+
+_NO_IDS = np.empty(0, np.int32)
 
 
 class StaticEmbedder:
@@ -51,6 +54,12 @@ class StaticEmbedder:
         ids, lengths = self.tokenizer.encode_ragged(checked_texts(texts))
         check_lengths(lengths, MAX_TOKENS)
         return normalised(_sums(ids, lengths))
+
+    def embed_token_ids(self, ids: Sequence[Ids]) -> FloatArray:
+        """As ``embed_documents``, of texts whose token ids are at hand: one array, shape (tokens,), a text."""
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        check_lengths(lengths, MAX_TOKENS)
+        return normalised(_sums(np.concatenate([*ids, _NO_IDS]), lengths))
 
     def embed_query(self, text: str) -> FloatArray:
         """Embed one question: shape (256,). Raises InvalidArgument if it is empty."""

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from pgrecall import telemetry
-from pgrecall.embed.base import Embedder, can_await, takes_images
+from pgrecall.embed.base import Embedder, TakesTokenIds, can_await, takes_images
 from pgrecall.embed.gather import in_tasks
 from pgrecall.errors import EmbeddingError, InvalidArgument, UnreadableSource
 from pgrecall.flow import Flow
+from pgrecall.tokens import Ids
 from pgrecall.types import FloatArray
 
 
@@ -104,6 +105,22 @@ class EmbedImages:
         return await asyncio.to_thread(self.perform, session)
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedTokenIds:
+    """Embed passages whose token ids are known."""
+
+    embedder: TakesTokenIds
+    ids: Sequence[Ids]
+
+    def perform(self, session: object) -> FloatArray:
+        """Blocking."""
+        return self.embedder.embed_token_ids(self.ids)
+
+    async def perform_async(self, session: object) -> FloatArray:
+        """In a thread: it computes."""
+        return await asyncio.to_thread(self.perform, session)
+
+
 def _observed(embedder: Embedder, texts: int) -> telemetry.Span:
     labels = _labels(embedder)
     model = labels["gen_ai.request.model"]
@@ -160,9 +177,15 @@ def embed_queries(
 
 
 def embed_documents(
-    embedder: Embedder, texts: Sequence[str], *, tokens: int | None = None
+    embedder: Embedder,
+    texts: Sequence[str],
+    *,
+    tokens: int | None = None,
+    ids: Sequence[Ids | None] = (),
 ) -> Flow[FloatArray]:
-    """The embeddings of passages: shape (len(texts), dimensions). ``tokens``: theirs, for telemetry.
+    """The embeddings of passages: shape (len(texts), dimensions).
+
+    ``tokens``: how many they have, for telemetry; ``ids``: theirs, for an embedder that takes them.
 
     Raises EmbeddingError if an embedder of somebody's own answers in another shape.
     """
@@ -170,7 +193,11 @@ def embed_documents(
     if not texts:
         return np.empty(shape, dtype=np.float32)
     with _observed(embedder, len(texts)) as span:
-        answer = yield EmbedDocuments(embedder, texts)
+        known = [each for each in ids if each is not None]
+        if len(known) == len(texts) and isinstance(embedder, TakesTokenIds):
+            answer = yield EmbedTokenIds(embedder, known)
+        else:
+            answer = yield EmbedDocuments(embedder, texts)
         if tokens is not None:
             span.set({"gen_ai.usage.input_tokens": tokens})
             labels = {**_labels(embedder), "gen_ai.token.type": "input"}

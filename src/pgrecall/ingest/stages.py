@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pgrecall import errors, telemetry
 from pgrecall.chunking import split
+from pgrecall.embed.base import TakesTokenIds
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
@@ -21,6 +22,9 @@ from pgrecall.types import Chunk, Document, Failure
 
 #: Why a document is left out whose uri was already met; which of the two is meant, nobody knows.
 TWICE = "An earlier document of this run has the same uri; give each its own (rows: id_field)."
+
+#: Characters of the longest document whose token ids are kept from chunking to embedding.
+TRACED = 1_000_000
 
 T = TypeVar("T")
 J = TypeVar("J", bound=Intake)
@@ -125,6 +129,8 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
         tokenizer=lane.embedder.tokenizer,
         markup=prepared.markup,
         title=prepared.embedded_title,
+        # Those of a very long document would take as much memory as its text.
+        token_ids=isinstance(lane.embedder, TakesTokenIds) and len(document.text) <= TRACED,
     )
     prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
 

@@ -121,7 +121,8 @@ class Vectors:
         tokens = sum(piece.tokens for piece in missing.values())
         asked = [piece.embedded_text for piece in missing.values()]
         try:
-            vectors = yield from embed_documents(self._embedder, asked, tokens=tokens)
+            ids = [piece.token_ids for piece in missing.values()]
+            vectors = yield from embed_documents(self._embedder, asked, tokens=tokens, ids=ids)
         except EmbeddingError as exc:
             yield from self._rescue(missing, exc.answered)
             raise

@@ -5,9 +5,17 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from pgrecall.tokens.base import Separable, Tokenizer, last_seam
+from pgrecall.tokens.base import Ids, Separable, Tokenizer, Traceable, last_seam, scalar_values
 
-__all__ = ["Separable", "Tokenizer", "last_seam", "open_tokenizer"]
+__all__ = [
+    "Ids",
+    "Separable",
+    "Tokenizer",
+    "Traceable",
+    "last_seam",
+    "open_tokenizer",
+    "scalar_values",
+]
 
 
 @cache

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Offsets: TypeAlias = npt.NDArray[np.int64]
+Ids: TypeAlias = npt.NDArray[np.int32]
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -45,6 +46,17 @@ class Separable(Protocol):
         The two characters at the seam decide. Alone, b can have other tokens, if the tokenizer puts something
         in front of a text: the number of its tokens is ``count(a[-1] + b) - count(a[-1])``.
         """
+
+
+@runtime_checkable
+class Traceable(Separable, Protocol):
+    """A separable tokenizer that gives the ids of tokens as arrays, so that they can be handed along."""
+
+    def encode_array(self, text: str) -> Ids:
+        """As ``encode``: shape (count(text),)."""
+
+    def trace(self, text: str) -> tuple[Ids, Offsets]:
+        """``encode_array`` and ``starts`` in one pass."""
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from pgrecall.tokens.base import Offsets, scalar_values, token_starts, truncate_with
+from pgrecall.tokens.base import Ids, Offsets, scalar_values, token_starts, truncate_with
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -27,6 +27,9 @@ MARK = "\u2581"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 #: Characters of words that are kept before the cache is emptied: some 100 MB at the very most.
 _CACHE_CHARACTERS = 4_000_000
+#: Characters whose words are found together: a list of words takes some twenty times the memory of its text.
+_BLOCK = 1_000_000
+_BORDER = re.compile(rf"(?<=[^{MARK}])(?={MARK})")
 
 
 class WordTokenizer:
@@ -100,16 +103,30 @@ class WordTokenizer:
 
     def starts(self, text: str) -> Offsets:
         """Offset of each token, shape (count(text),)."""
-        starts = token_starts(np.frombuffer(self._encode(text), np.int32), self._widths)
+        return self.trace(text)[1]
+
+    def encode_array(self, text: str) -> Ids:
+        """Token ids, shape (count(text),)."""
+        return np.frombuffer(self._encode(text), np.int32)
+
+    def trace(self, text: str) -> tuple[Ids, Offsets]:
+        """Token ids and the offset of each token, shape (count(text),) each."""
+        ids = self.encode_array(text)
         # The mark in front of the text is not one of its characters.
-        return np.maximum(starts - 1, 0)
+        return ids, np.maximum(token_starts(ids, self._widths) - 1, 0)
 
     def _encode(self, text: str) -> bytes:
-        return self._encode_all([text])[0]
+        if len(text) <= _BLOCK:
+            return self._encode_all([text])[0]
+        blocks = _blocks(_marked(scalar_values(text)))
+        return b"".join([self._encode_marked([block])[0] for block in blocks])
 
     def _encode_all(self, texts: Sequence[str]) -> list[bytes]:
         """The ids of each text as the bytes of an int32 array: joining those is the fastest way."""
-        words = [self._words.findall(_marked(scalar_values(text))) for text in texts]
+        return self._encode_marked([_marked(scalar_values(text)) for text in texts])
+
+    def _encode_marked(self, texts: Sequence[str]) -> list[bytes]:
+        words = [self._words.findall(text) for text in texts]
         cache = self._cache
         try:
             return [b"".join(map(cache.__getitem__, line)) for line in words]
@@ -128,6 +145,15 @@ class WordTokenizer:
         self._room -= sum(map(len, words))
         if self._room < 0:
             self._cache, self._room = {}, _CACHE_CHARACTERS
+
+
+def _blocks(marked: str) -> Iterator[str]:
+    """A text in pieces that words do not cross: between another character and a mark."""
+    start = 0
+    while (found := _BORDER.search(marked, start + _BLOCK)) is not None:
+        yield marked[start : found.start()]
+        start = found.start()
+    yield marked[start:]
 
 
 def _marked(text: str) -> str:
