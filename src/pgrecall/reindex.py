@@ -107,7 +107,8 @@ def new_generation(
         embedder=embedder.name,
         dimensions=embedder.dimensions,
         chunking=chunking.to_dict(),
-        storage=(storage or Storage()).of(embedder.dimensions, embedder.name),
+        # A plan may not know the length of vectors yet; nothing is made of it.
+        storage=(storage or Storage()).of(embedder.dimensions or 1, embedder.name),
     )
 
 

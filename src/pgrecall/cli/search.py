@@ -55,7 +55,7 @@ def search(
     url: Url = None,
 ) -> None:
     """Find the passages, or pictures, that answer a question best."""
-    questions: list[Any] = [*filter(None, [question]), *(also or [])]
+    questions: list[Any] = [*([] if question is None else [question]), *(also or [])]
     options = asked.options()
     if image is not None:
         questions.append(Image(image))

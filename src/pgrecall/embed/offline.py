@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pgrecall.embed.base import Embedder, takes_images
+from pgrecall.embed.models import known_model
 from pgrecall.embed.registry import open_embedder
 from pgrecall.errors import CredentialsMissing, EmbeddingError
 from pgrecall.tokens import Tokenizer
@@ -64,4 +65,10 @@ def offline(embedder: str | Embedder, dimensions: int = 0) -> Offline:
         opened = open_embedder(embedder)
     except CredentialsMissing:
         opened = open_embedder(embedder, api_key=_NO_KEY)
-    return Offline(opened, dimensions)
+    return Offline(opened, dimensions or _told(opened))
+
+
+def _told(embedder: Embedder) -> int:
+    """Length of its vectors if it need not ask anybody for that, else 0."""
+    asks = hasattr(embedder, "recall_dimensions") and known_model(embedder.name) is None
+    return 0 if asks else embedder.dimensions
