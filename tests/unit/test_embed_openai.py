@@ -435,8 +435,9 @@ def test_one_failure_ends_the_call_and_its_other_requests(
     server: OpenAIServer, awaited: bool
 ) -> None:
     server.faults += [
-        Fault(status=429, headers={"Retry-After": "30"}),
-        Fault(status=404, delay=0.2),
+        # Late enough that both requests are on their way.
+        Fault(status=429, headers={"Retry-After": "30"}, delay=0.5),
+        Fault(status=404, delay=1.0),
         *[Fault(status=429, headers={"Retry-After": "30"})] * 8,
     ]
     started = time.monotonic()

@@ -87,13 +87,14 @@ def test_a_bad_day_of_a_parser_costs_one_file(
 
 
 def test_parsers_are_used_again(tmp_path: Path) -> None:
-    # One that other tests have used may have grown too much to be kept.
     pool.close()
+    ballast = bytearray(500_000_000)  # the size of the parent is not a parser's
     list(read(pages(tmp_path, 3), LoadOptions(parsers=1)))
     before = [child.pid for child in pool._idle]
     list(read(pages(tmp_path, 20), LoadOptions(parsers=1)))
     assert len(before) == 1
     assert [child.pid for child in pool._idle] == before
+    assert len(ballast) == 500_000_000
 
 
 def test_a_parser_that_died_while_idle_is_replaced(tmp_path: Path) -> None:

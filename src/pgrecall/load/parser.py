@@ -6,6 +6,7 @@ thread waits for. It ends by itself when it has been idle for a while, or has gr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import resource
@@ -107,5 +108,12 @@ def _soft(which: int, value: int) -> None:
 
 
 def _kilobytes() -> int:
+    """The most memory that this program has had."""
+    # Not getrusage where there is this: it counts what the process was before it became this program,
+    # a copy of a parent that may be large.
+    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 1024 if sys.platform == "darwin" else peak
