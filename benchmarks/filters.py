@@ -14,7 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,10 @@ def noisy(
 
 
 def rows(
-    generation: Generation, passages: list[str], vectors: FloatArray, count: int
+    generation: Generation, passages: Iterable[tuple[str, FloatArray, dict[str, int]]]
 ) -> Iterator[Prepared]:
-    """The same as documents of one chunk each."""
-    for n, (text, vector, metadata) in enumerate(noisy(passages, vectors, count)):
+    """Text, vector and metadata as documents of one chunk each."""
+    for n, (text, vector, metadata) in enumerate(passages):
         document = Document(uri=f"d{n}", text=text, metadata=metadata)
         yield Prepared(
             document=document,
@@ -91,7 +91,8 @@ def fill(db: pgrecall.Database, count: int) -> pgrecall.Collection:
     passages = sources(20_000)
     docs = db.create_collection("filters")
     generation = run(collections.active("filters"), db._session)
-    write(db, generation, rows(generation, passages, embedder.embed_documents(passages), count))
+    vectors = embedder.embed_documents(passages)
+    write(db, generation, rows(generation, noisy(passages, vectors, count)))
     run(settle(generation, lambda: embedder, written=count), db._session)
     docs.index_metadata("position", type="int")
     return docs

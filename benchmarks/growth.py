@@ -1,10 +1,12 @@
 """Search and index build by the number of rows.
 
-    python benchmarks/growth.py [--rows 10000 100000 1000000] [--plot docs/images/growth.svg]
+    python benchmarks/growth.py [FOLDER...] [--rows 10000 100000 1000000] [--plot docs/images/growth.svg]
 
-The passages of filters.py, repeated until there are enough, in each round with a fifth of the longer words
-replaced by words of other passages: no two rows are equal, and words are as common or rare as in the original.
-Each size is a collection of its own, built from nothing. The plot needs matplotlib (benchmarks/peers.txt).
+With folders: passages of all source and text files under them, each passage once, in an order by chance.
+Without: the passages of filters.py, repeated until there are enough, in each round with a fifth of the longer
+words replaced by words of other passages: no two rows are equal, and words are as common or rare as in the
+original. The questions are pieces of 90 characters of passages. Each size is a collection of its own, built
+from nothing. The plot needs matplotlib (benchmarks/peers.txt).
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import random
 import re
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from filters import questions, rows, sources, write
+from filters import rows, sources, write
 
 import pgrecall
 from pgrecall.flow import run
@@ -28,9 +32,32 @@ from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
 from pgrecall.types import FloatArray, Mode
 
+SUFFIXES = (
+    *(
+        ".py",
+        ".pyi",
+        ".c",
+        ".h",
+        ".cc",
+        ".cpp",
+        ".hpp",
+        ".cuh",
+        ".rs",
+        ".go",
+        ".js",
+        ".ts",
+        ".pl",
+        ".pm",
+    ),
+    *(".md", ".rst", ".txt", ".html", ".sql", ".json", ".yaml"),
+)
+#: Bytes of the files that are read: larger ones are mostly data.
+FILES = range(300, 2_000_000)
 MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
 WORD = re.compile(r"[^\W\d_]{4,}")
 CHANGED = 0.2
+#: Passages that are embedded together.
+GROUP = 5_000
 
 
 def varied(count: int) -> list[str]:
@@ -46,6 +73,39 @@ def varied(count: int) -> list[str]:
         originals[n] if n < len(originals) else WORD.sub(other, originals[n % len(originals)])
         for n in range(count)
     ]
+
+
+def gathered(folders: Sequence[Path], count: int) -> list[str]:
+    """So many different passages of 600 characters of the files there; fewer, if there are no more."""
+    found: dict[bytes, str] = {}
+    paths = [
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.suffix in SUFFIXES and path.is_file() and not path.is_symlink()
+    ]
+    random.Random(0).shuffle(paths)
+    for path in paths:
+        if len(found) >= 2 * count:
+            break
+        if path.stat().st_size in FILES:
+            text = path.read_text("utf-8", errors="replace").replace("\0", "")
+            for start in range(0, len(text) - 300, 600):
+                passage = text[start : start + 600]
+                found.setdefault(blake2b(passage.encode(), digest_size=16).digest(), passage)
+    passages = list(found.values())
+    random.Random(1).shuffle(passages)
+    return passages[:count]
+
+
+def embedded(passages: list[str]) -> FloatArray:
+    """Their vectors, a group at a time: token ids of all of them would fill the memory."""
+    embedder = pgrecall.open_embedder("static")
+    vectors = np.empty((len(passages), embedder.dimensions), np.float32)
+    for start in range(0, len(passages), GROUP):
+        group = passages[start : start + GROUP]
+        vectors[start : start + len(group)] = embedder.embed_documents(group)
+    return vectors
 
 
 @dataclass(slots=True)
@@ -66,6 +126,11 @@ def build(db: pgrecall.Database, generation: Generation) -> tuple[float, int]:
     index = f"pgrecall.{generation.table}_embedding"
     size = run(fetch("SELECT pg_relation_size(to_regclass(%s))", [index]), db._session)
     return seconds, int(size[0][0])
+
+
+def asked_of(passages: list[str], count: int) -> list[str]:
+    """Pieces of passages that every size holds."""
+    return [text[100:190] for text in passages[:: len(passages) // count]][:count]
 
 
 def times(docs: pgrecall.Collection, asked: list[str]) -> dict[Mode, tuple[float, float]]:
@@ -96,7 +161,8 @@ def filled(
     name = f"growth {len(passages)}"
     docs = db.create_collection(name)
     generation = run(collections.active(name), db._session)
-    write(db, generation, rows(generation, passages, vectors, len(passages)))
+    numbered = ((text, vectors[n], {"n": n}) for n, text in enumerate(passages))
+    write(db, generation, rows(generation, numbered))
     seconds, size = build(db, generation)
     run(settle(generation, lambda: _embedder(), written=len(passages)), db._session)
     return docs, seconds, size
@@ -150,15 +216,19 @@ def plot(results: dict[int, Figures], path: Path) -> None:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="*")
     parser.add_argument(
         "--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000]
     )
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    passages = varied(max(arguments.rows))
-    vectors = pgrecall.open_embedder("static").embed_documents(passages)
-    asked = questions(arguments.queries)
+    most = max(arguments.rows)
+    passages = gathered(arguments.folders, most) if arguments.folders else varied(most)
+    if len(passages) < most:
+        parser.error(f"The folders hold only {len(passages):,} different passages.")
+    vectors = embedded(passages)
+    asked = asked_of(passages[: min(arguments.rows)], arguments.queries)
     results: dict[int, Figures] = {}
     print(
         f"| rows | {' | '.join(f'{m} p50, p95 in ms' for m in MODES)} | ef_search | HNSW build | HNSW size |"
