@@ -58,30 +58,53 @@ BEGIN
         LANGUAGE plpgsql STABLE
         SET hnsw.iterative_scan = 'off'
         SET hnsw.ef_search = 100
-        SET enable_sort = on
+        SET enable_sort = off
+        SET plan_cache_mode = force_generic_plan
         SET search_path FROM CURRENT AS $search$
         DECLARE
-            g pgrecall.target := pgrecall.active_generation(collection, %1$s);
+            g pgrecall.target;
             r pgrecall.request;
+            chunk_count bigint;
+            curve real[];
+            defaults jsonb;
             breadth integer;
-            hits pgrecall.hit[];
-            how text := 'hnsw';
         BEGIN
-            PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query::vector);
-            breadth := pgrecall.ef_search(g, k, ef_search, recall);
-            IF g.indexed AND g.chunk_count > 2000 THEN
+            SELECT n.chunk_count, n.recall_curve, c.defaults INTO chunk_count, curve, defaults
+              FROM pgrecall.collections AS c JOIN pgrecall.generations AS n ON n.generation_id = %1$s
+             WHERE c.name = collection AND c.active_generation_id = %1$s;
+            IF NOT coalesce(k BETWEEN 1 AND 10000 AND chunk_count > 2000 AND vector_dims(query) = %2$s
+                            AND l2_norm(query) > 0, false) THEN
+                g := pgrecall.active_generation(collection, %1$s);
+                PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query::vector);
+            ELSIF to_regclass('pgrecall.chunks_g%1$s_embedding') IS NOT NULL THEN
+                breadth := pgrecall.ef_search(defaults, curve, k, ef_search, recall);
                 PERFORM set_config('hnsw.ef_search', breadth::text, true);
-                SELECT array_agg(n) INTO hits FROM pgrecall.nearest_g%1$s(
-                    query::vector, k, pgrecall.rows_to_compare(g.storage, k, breadth, false), NULL, NULL) AS n;
+                RETURN QUERY
+                SELECT c.content, %3$s, c.uri, c.title, c.metadata, c.tenant_id, c.document_id, c.ordinal,
+                       c.start_offset, c.end_offset, c.page, c.headings, %3$s, NULL::double precision,
+                       c.rank, NULL::bigint, 'hnsw', true
+                  FROM (SELECT c.*, row_number() OVER () AS rank, count(*) OVER () AS found
+                          FROM (SELECT * FROM (%4$s) AS c
+                                 ORDER BY c.distance, c.document_id, c.ordinal) AS c) AS c
+                 WHERE c.found >= k;
+                IF FOUND THEN
+                    RETURN;
+                END IF;
             END IF;
-            IF coalesce(cardinality(hits), 0) < k THEN
-                r.embedding := query::vector;
-                SELECT * INTO hits, how FROM pgrecall.vector_arm(g, pgrecall.scoped(g, r), k, false, breadth);
-            END IF;
-            RETURN QUERY SELECT * FROM pgrecall.vector_answer(hits, how);
+            -- Small, without an index, not active, or the scan came back short.
+            PERFORM set_config('enable_sort', 'on', true);
+            g := coalesce(g, pgrecall.active_generation(collection, %1$s));
+            r.embedding := query::vector;
+            breadth := pgrecall.ef_search(g.defaults, g.recall_curve, k, ef_search, recall);
+            RETURN QUERY
+            SELECT n.* FROM pgrecall.vector_arm(g, pgrecall.scoped(g, r), k, false, breadth) AS a,
+                            pgrecall.vector_answer(a.hits, a.strategy) AS n;
         END
         $search$
-        $sql$, generation);
+        $sql$, generation, s.dimensions, pgrecall.similarity(s, 'c.distance'),
+        pgrecall.nearest_rows(
+            s, generation, 'query', NULL, 'k',
+            CASE WHEN pgrecall.rescored(s) THEN 'greatest(k, breadth)' ELSE 'k' END));
 END
 $$;
 

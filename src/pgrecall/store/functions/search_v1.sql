@@ -3,18 +3,18 @@
 
 -- The breadth of the index scan that a caller asks for: directly, or by the recall to be reached.
 CREATE FUNCTION pgrecall.ef_search(
-    g pgrecall.target, wanted integer, given integer, recall double precision)
+    defaults jsonb, curve real[], wanted integer, given integer, recall double precision)
 RETURNS integer
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    recall := coalesce(recall, (g.defaults ->> 'recall')::double precision, 0.98);
+    recall := coalesce(recall, (defaults ->> 'recall')::double precision, 0.98);
     IF recall NOT BETWEEN 0 AND 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the recall must lie between 0 and 1';
     ELSIF given NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'ef_search must lie between 1 and 1000';
     END IF;
     RETURN least(1000, greatest(wanted, coalesce(
-        given, pgrecall.breadth(g.recall_curve, recall, wanted))));
+        given, pgrecall.breadth(curve, recall, wanted))));
 END
 $$;
 
@@ -63,7 +63,7 @@ BEGIN
     r := pgrecall.request(g, filter, tenant, uri_prefix, documents);
     r.embedding := query_embedding::vector;
     found := pgrecall.vector_arm(
-        g, pgrecall.scoped(g, r), k, exact, pgrecall.ef_search(g, k, ef_search, recall));
+        g, pgrecall.scoped(g, r), k, exact, pgrecall.ef_search(g.defaults, g.recall_curve, k, ef_search, recall));
     RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);
 END
 $$;
@@ -198,7 +198,7 @@ BEGIN
         g, pgrecall.request(g, filter, tenant, uri_prefix, documents), query_text));
     r.embedding := query_embedding::vector;
     nearest := pgrecall.vector_arm(
-        g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall)));
+        g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g.defaults, g.recall_curve, k, ef_search, recall)));
     by_words := pgrecall.text_arm(g, r, wanted);
     IF r.bm25 IS NOT NULL THEN
         nearest.hits := pgrecall.bm25_scored(g, r, nearest.hits, by_words);
@@ -240,7 +240,7 @@ BEGIN
     PERFORM pgrecall.check_embedding(g, r.embedding);
     r.excluded := document;
     r := pgrecall.scoped(g, r);
-    found := pgrecall.vector_arm(g, r, k, false, pgrecall.ef_search(g, k, NULL, NULL));
+    found := pgrecall.vector_arm(g, r, k, false, pgrecall.ef_search(g.defaults, g.recall_curve, k, NULL, NULL));
     RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);
 END
 $$;
@@ -288,7 +288,7 @@ BEGIN
         arm := 'vector';
         SELECT p.strategy, p.breadth, p.taken INTO strategy, breadth, taken
           FROM pgrecall.vector_plan(
-               g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g, k, ef_search, recall))) AS p;
+               g, r, wanted, exact, greatest(wanted, pgrecall.ef_search(g.defaults, g.recall_curve, k, ef_search, recall))) AS p;
         PERFORM set_config('hnsw.ef_search', coalesce(breadth, 100)::text, true),
                 set_config('hnsw.iterative_scan',
                            CASE WHEN r.condition IS NULL THEN 'off' ELSE 'relaxed_order' END, true),

@@ -94,10 +94,12 @@ CREATE FUNCTION pgrecall.nearest_rows(
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'SELECT c.*, ' || pgrecall.distance(s, question) || ' AS distance FROM '
-        || CASE WHEN taken IS NULL THEN rows
+        || CASE WHEN taken IS NULL THEN rows || ' ORDER BY distance LIMIT ' || wanted
+           -- In the strict order of the index they come as they are wanted.
+           WHEN condition IS NULL AND NOT pgrecall.rescored(s)
+           THEN rows || ' ORDER BY ' || pgrecall.index_distance(s, question) || ' LIMIT ' || wanted
            ELSE '(SELECT c.* FROM ' || rows || ' ORDER BY ' || pgrecall.index_distance(s, question)
-                || ' LIMIT ' || taken || ') AS c' END
-        || ' ORDER BY distance LIMIT ' || wanted
+                || ' LIMIT ' || taken || ') AS c ORDER BY distance LIMIT ' || wanted END
       FROM (SELECT 'pgrecall.chunks_g' || generation || ' AS c' || coalesce(' WHERE ' || condition, '')
                    AS rows) AS r
 $$;
