@@ -62,8 +62,6 @@ BEGIN
         SET plan_cache_mode = force_generic_plan
         SET search_path FROM CURRENT AS $search$
         DECLARE
-            g pgrecall.target;
-            r pgrecall.request;
             chunk_count bigint;
             curve real[];
             defaults jsonb;
@@ -72,11 +70,9 @@ BEGIN
             SELECT n.chunk_count, n.recall_curve, c.defaults INTO chunk_count, curve, defaults
               FROM pgrecall.collections AS c JOIN pgrecall.generations AS n ON n.generation_id = %1$s
              WHERE c.name = collection AND c.active_generation_id = %1$s;
-            IF NOT coalesce(k BETWEEN 1 AND 10000 AND chunk_count > 2000 AND vector_dims(query) = %2$s
-                            AND l2_norm(query) > 0, false) THEN
-                g := pgrecall.active_generation(collection, %1$s);
-                PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query::vector);
-            ELSIF to_regclass('pgrecall.chunks_g%1$s_embedding') IS NOT NULL THEN
+            IF coalesce(k BETWEEN 1 AND 10000 AND chunk_count > 2000 AND vector_dims(query) = %2$s
+                        AND l2_norm(query) > 0, false)
+               AND to_regclass('pgrecall.chunks_g%1$s_embedding') IS NOT NULL THEN
                 breadth := pgrecall.ef_search(defaults, curve, k, ef_search, recall);
                 PERFORM set_config('hnsw.ef_search', breadth::text, true);
                 RETURN QUERY
@@ -91,14 +87,19 @@ BEGIN
                     RETURN;
                 END IF;
             END IF;
-            -- Small, without an index, not active, or the scan came back short.
-            PERFORM set_config('enable_sort', 'on', true);
-            g := coalesce(g, pgrecall.active_generation(collection, %1$s));
-            r.embedding := query::vector;
-            breadth := pgrecall.ef_search(g.defaults, g.recall_curve, k, ef_search, recall);
-            RETURN QUERY
-            SELECT n.* FROM pgrecall.vector_arm(g, pgrecall.scoped(g, r), k, false, breadth) AS a,
-                            pgrecall.vector_answer(a.hits, a.strategy) AS n;
+            -- Wrong, small, without an index, not active, or the scan came back short.
+            DECLARE
+                g constant pgrecall.target := pgrecall.active_generation(collection, %1$s);
+                r pgrecall.request;
+            BEGIN
+                PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query::vector);
+                PERFORM set_config('enable_sort', 'on', true);
+                r.embedding := query::vector;
+                breadth := pgrecall.ef_search(g.defaults, g.recall_curve, k, ef_search, recall);
+                RETURN QUERY
+                SELECT n.* FROM pgrecall.vector_arm(g, pgrecall.scoped(g, r), k, false, breadth) AS a,
+                                pgrecall.vector_answer(a.hits, a.strategy) AS n;
+            END;
         END
         $search$
         $sql$, generation, s.dimensions, pgrecall.similarity(s, 'c.distance'),
