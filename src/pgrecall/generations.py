@@ -6,14 +6,14 @@ import time
 from collections.abc import Sequence
 from typing import Unpack
 
-from pgrecall import compare, reindex, reindex_plan, switching
 from pgrecall.chunking import ChunkConfig
-from pgrecall.compare import Comparison
 from pgrecall.embed.base import Embedder
 from pgrecall.evaluate import JudgedQuestion
 from pgrecall.flow import run, run_async
-from pgrecall.reindex import Progress, ReindexReport
-from pgrecall.reindex_plan import ReindexPlan
+from pgrecall.reindex import compare, fill, plan, switch
+from pgrecall.reindex.compare import Comparison
+from pgrecall.reindex.plan import ReindexPlan
+from pgrecall.reindex.work import Progress, ReindexReport
 from pgrecall.retrieve import SearchOptions, Target
 from pgrecall.store import generations
 from pgrecall.store.generations import GenerationStatus
@@ -41,9 +41,7 @@ class Generations:
         storage: Storage | StorageType | None = None,
     ) -> ReindexPlan:
         """What ``reindex`` with these arguments would do and cost; nothing is embedded or written."""
-        return run(
-            reindex_plan.plan(self._target, embedder, chunking, chosen(storage)), self._session
-        )
+        return run(plan.plan(self._target, embedder, chunking, chosen(storage)), self._session)
 
     def reindex(
         self,
@@ -63,10 +61,10 @@ class Generations:
         EmbeddingError if the embedder fails time and again.
         """
         began = time.perf_counter()
-        work = run(reindex.begin(self._target, embedder, chunking, chosen(storage)), self._session)
+        work = run(fill.begin(self._target, embedder, chunking, chosen(storage)), self._session)
         work.progress = progress
-        reindex.fill_all(self._session, work)
-        run(reindex.finish(work), self._session)
+        fill.fill_all(self._session, work)
+        run(fill.finish(work), self._session)
         work.report.seconds = time.perf_counter() - began
         return work.report
 
@@ -91,21 +89,21 @@ class Generations:
         What it still lacks is filled in first; with ``force`` it goes without that. The one that was
         active is retired and kept. Raises GenerationNotFound, GenerationIncomplete.
         """
-        run(switching.activate(self._target, generation, force=force), self._session)
+        run(switch.activate(self._target, generation, force=force), self._session)
 
     def rollback(self, *, force: bool = False) -> None:
         """Search the generation again that was searched before; documents that changed since are filled in.
 
         With ``force`` at once, without these. Raises GenerationNotFound, GenerationIncomplete.
         """
-        run(switching.rollback(self._target, force=force), self._session)
+        run(switch.rollback(self._target, force=force), self._session)
 
     def drop_generation(self, generation: int | None = None) -> list[int]:
         """Remove that generation, or all that are retired; their numbers.
 
         Takes a moment, whatever the size. Raises InvalidArgument for the active one.
         """
-        return run(switching.drop(self._target, generation), self._session)
+        return run(switch.drop(self._target, generation), self._session)
 
 
 class AsyncGenerations:
@@ -127,7 +125,7 @@ class AsyncGenerations:
         storage: Storage | StorageType | None = None,
     ) -> ReindexPlan:
         """As ``Collection.plan_reindex``."""
-        flow = reindex_plan.plan(self._target, embedder, chunking, chosen(storage))
+        flow = plan.plan(self._target, embedder, chunking, chosen(storage))
         return await run_async(flow, self._session)
 
     async def reindex(
@@ -141,11 +139,11 @@ class AsyncGenerations:
         """As ``Collection.reindex``."""
         began = time.perf_counter()
         work = await run_async(
-            reindex.begin(self._target, embedder, chunking, chosen(storage)), self._session
+            fill.begin(self._target, embedder, chunking, chosen(storage)), self._session
         )
         work.progress = progress
-        await reindex.fill_all_async(self._session, work)
-        await run_async(reindex.finish(work), self._session)
+        await fill.fill_all_async(self._session, work)
+        await run_async(fill.finish(work), self._session)
         work.report.seconds = time.perf_counter() - began
         return work.report
 
@@ -162,13 +160,13 @@ class AsyncGenerations:
 
     async def activate(self, generation: int | None = None, *, force: bool = False) -> None:
         """As ``Collection.activate``."""
-        flow = switching.activate(self._target, generation, force=force)
+        flow = switch.activate(self._target, generation, force=force)
         await run_async(flow, self._session)
 
     async def rollback(self, *, force: bool = False) -> None:
         """As ``Collection.rollback``."""
-        await run_async(switching.rollback(self._target, force=force), self._session)
+        await run_async(switch.rollback(self._target, force=force), self._session)
 
     async def drop_generation(self, generation: int | None = None) -> list[int]:
         """As ``Collection.drop_generation``."""
-        return await run_async(switching.drop(self._target, generation), self._session)
+        return await run_async(switch.drop(self._target, generation), self._session)

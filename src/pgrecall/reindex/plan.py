@@ -12,7 +12,7 @@ from pgrecall.embed.models import known_model
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk
-from pgrecall.reindex import choose
+from pgrecall.reindex.choice import choose
 from pgrecall.retrieve import Target
 from pgrecall.store import filling, reuse
 from pgrecall.store.documents import Prepared

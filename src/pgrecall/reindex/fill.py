@@ -1,179 +1,31 @@
-"""Another model or another way of chunking, without downtime: a generation is built beside the active one.
-
-The stored texts are chunked and embedded anew, a batch at a time, each in a flow that any process may run;
-what is done is recorded with the documents, so that a run that was cut off is gone on with. Documents that
-are written meanwhile reach both generations. Activating waits until nothing is missing, and takes one short
-transaction.
-"""
+"""Filling a generation with the stored documents that it lacks, in the foreground: read, embed and write."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
-from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from pgrecall import errors
 from pgrecall.chunking import ChunkConfig
-from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow, compute, run, run_async
 from pgrecall.ingest.job import TEXT_BATCH, WRITERS, Group, Ingestion, Lane
 from pgrecall.ingest.stages import chunk, vectorize
 from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
-from pgrecall.retrieve import Target, follow
+from pgrecall.reindex.choice import NOT_BEGUN, choose
+from pgrecall.reindex.work import Reindexing, ReindexReport
+from pgrecall.retrieve import Target
 from pgrecall.settle import settle
-from pgrecall.store import filling, generations, indexes
-from pgrecall.store.collections import Generation, NewGeneration
+from pgrecall.store import filling, indexes, lifecycle
+from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Key, Prepared
 from pgrecall.store.filling import Place
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.store.storage import Storage, kept
-from pgrecall.types import Failure
+from pgrecall.store.storage import Storage
 
 #: Documents that are read and chunked together.
 BATCH = 64
-#: The number of a generation that is not there yet.
-NOT_BEGUN = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class ReindexReport:
-    """What a run of reindexing did."""
-
-    generation_id: int
-    embedder: str
-    #: Documents that the generation lacked at the beginning, and that it got in this run.
-    lacking: int
-    documents: int = 0
-    #: Documents that could not be chunked and embedded anew: the generation goes without them.
-    failed: list[Failure] = field(default_factory=list)
-    #: Chunks written: ``embedded + reused``.
-    chunks: int = 0
-    embedded: int = 0
-    reused: int = 0
-    #: Tokens that were embedded; reused chunks cost none.
-    tokens: int = 0
-    seconds: float = 0.0
-
-    @property
-    def complete(self) -> bool:
-        """Whether it can be activated."""
-        return not self.failed
-
-
-Progress = Callable[[ReindexReport], None]
-
-
-@dataclass(slots=True, kw_only=True)
-class Reindexing:
-    """One run that fills one generation."""
-
-    job: Ingestion
-    report: ReindexReport
-    progress: Progress | None = None
-    #: Documents that were given up.
-    refused: set[Key] = field(default_factory=set)
-
-    @property
-    def generation(self) -> Generation:
-        """The generation that is filled."""
-        return self.job.generation
-
-    def done(self, written: Sequence[Prepared]) -> None:
-        """Count what was written. One thread calls it."""
-        report, counted = self.report, self.job.report
-        report.documents += len(written)
-        report.chunks += sum(len(item.chunks) for item in written)
-        report.embedded, report.tokens = counted.embedded, counted.tokens
-        report.reused = max(0, report.chunks - report.embedded)
-        report.failed = list(counted.failed)
-        if self.progress is not None:
-            self.progress(report)
-
-
-def new_generation(
-    embedder: Embedder, chunking: ChunkConfig | None, storage: Storage | None
-) -> NewGeneration:
-    """Without ``chunking``, chunks that the model takes. Raises InvalidArgument for what does not fit."""
-    chunking = chunking or ChunkConfig.within(embedder.max_tokens)
-    if chunking.max_tokens > embedder.max_tokens:
-        raise errors.InvalidArgument(
-            f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
-            f"make max_tokens={chunking.max_tokens:,} smaller."
-        )
-    return NewGeneration(
-        embedder=embedder.name,
-        dimensions=embedder.dimensions,
-        chunking=chunking.to_dict(),
-        # A plan may not know the length of vectors yet; nothing is made of it.
-        storage=(storage or Storage()).of(embedder.dimensions or 1, embedder.name),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a reindexing is to fill."""
-
-    active: Generation
-    #: Its number is NOT_BEGUN if it is not there yet.
-    generation: Generation
-    new: NewGeneration
-    embedder: Embedder
-
-
-def choose(
-    target: Target,
-    embedder: str | Embedder | None,
-    chunking: ChunkConfig | None,
-    storage: Storage | None = None,
-) -> Flow[Choice]:
-    """The generation that these arguments mean. What is not given stays as it is.
-
-    Raises InvalidArgument if there is nothing to do, or another generation is being built.
-    """
-    active = yield from follow(target)
-    begun = yield from generations.unfinished(active.collection_id)
-    base = begun or active
-    if embedder is not None and not isinstance(embedder, str):
-        target.know(open_embedder(embedder))
-        embedder = embedder.name
-    chosen = target.open(embedder) if embedder else target.embedder_of(base)
-    new = new_generation(
-        chosen,
-        chunking or ChunkConfig.from_dict(base.chunking),
-        storage or kept(base.storage, chosen.dimensions, chosen.name),
-    )
-    generations.check(begun, new)
-    if begun is not None:
-        return Choice(active, begun, new, chosen)
-    if _spec(new) != _spec(active):
-        planned = replace(
-            active,
-            generation_id=NOT_BEGUN,
-            embedder=new.embedder,
-            dimensions=new.dimensions,
-            chunking=new.chunking,
-            storage=new.storage,
-        )
-        return Choice(active, planned, new, chosen)
-    lacking, _ = yield from filling.count_lacking(active)
-    if not lacking:
-        raise errors.InvalidArgument(
-            f'"{active.collection}" is embedded with {active.embedder} chunked and stored like that '
-            "already: name another embedder, other chunks or another storage."
-        )
-    return Choice(active, active, new, chosen)
-
-
-def _spec(generation: Generation | NewGeneration) -> tuple[Any, ...]:
-    return (
-        generation.embedder,
-        generation.dimensions,
-        dict(generation.chunking),
-        generation.storage,
-    )
 
 
 def begin(
@@ -186,7 +38,7 @@ def begin(
     choice = yield from choose(target, embedder, chunking, storage)
     generation = choice.generation
     if generation.generation_id == NOT_BEGUN:
-        generation = yield from generations.begin(choice.active, choice.new)
+        generation = yield from lifecycle.begin(choice.active, choice.new)
     return (yield from of(target, generation))
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from pgrecall import errors
 from pgrecall.flow import Flow
-from pgrecall.reindex import Reindexing, catch_up, of
+from pgrecall.reindex.fill import catch_up, of
+from pgrecall.reindex.work import Reindexing
 from pgrecall.retrieve import Target, follow
 from pgrecall.settle import settle
-from pgrecall.store import filling, generations, indexes
+from pgrecall.store import filling, generations, indexes, lifecycle
 from pgrecall.store.collections import Generation
 from pgrecall.types import Failure
 
@@ -44,14 +45,14 @@ def rollback(target: Target, *, force: bool) -> Flow[Generation]:
 
 
 def _switch(target: Target, chosen: Generation, *, force: bool) -> Flow[Generation]:
-    yield from generations.revive(chosen)
+    yield from lifecycle.revive(chosen)
     try:
         lacking, failed = yield from _complete(target, chosen, force=force)
     except Exception:
-        yield from generations.retire_again(chosen)
+        yield from lifecycle.retire_again(chosen)
         raise
     if lacking and not force:
-        yield from generations.retire_again(chosen)
+        yield from lifecycle.retire_again(chosen)
         example = f" ({failed[0].uri}: {failed[0].reason.rstrip('.')})" if failed else ""
         raise errors.GenerationIncomplete(
             f"Generation {chosen.generation_id} lacks documents, {lacking} of them{example}: "
@@ -73,7 +74,7 @@ def _complete(
         yield from indexes.index_all_metadata(chosen)
         written = work.report.chunks if work else 0
         yield from settle(chosen, lambda: target.embedder_of(chosen), written=written)
-        lacking = yield from generations.activate(chosen, force=force)
+        lacking = yield from lifecycle.activate(chosen, force=force)
         # Those that cannot be embedded are not waited for.
         if force or lacking <= (len(work.refused) if work else 0):
             break
@@ -88,5 +89,5 @@ def drop(target: Target, number: int | None) -> Flow[list[int]]:
     else:
         chosen = [(yield from generations.numbered(name, number))]
     for generation in chosen:
-        yield from generations.drop(generation)
+        yield from lifecycle.drop(generation)
     return [generation.generation_id for generation in chosen]
