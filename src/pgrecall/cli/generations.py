@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pgrecall.cli.output import (
     as_json,
     complain,
+    money,
     out,
     print_json,
     print_table,
@@ -17,9 +18,10 @@ from pgrecall.cli.output import (
 if TYPE_CHECKING:
     from pgrecall.collection import Collection
     from pgrecall.reindex.compare import Comparison
+    from pgrecall.reindex.handing import ReindexHandOver
     from pgrecall.reindex.plan import ReindexPlan
     from pgrecall.reindex.work import ReindexReport
-    from pgrecall.store.generations import GenerationStatus
+    from pgrecall.store.status import GenerationStatus
 
 #: Failures that are listed by name; --json has them all.
 LISTED = 20
@@ -32,13 +34,32 @@ def print_report(report: ReindexReport) -> None:
     out().print(
         f"generation {report.generation_id} ({report.embedder}): {report.documents} documents added, "
         f"{len(report.failed)} failed; {report.chunks} chunks ({report.embedded} embedded, "
-        f"{report.reused} reused), {report.tokens} tokens, {report.seconds:.1f} s",
+        f"{report.reused} reused), {report.tokens} tokens"
+        f"{', ' + money(report.cost) if report.cost else ''}, {report.seconds:.1f} s",
         markup=False,
     )
+    if report.left:
+        complain(
+            f"The budget was used up: {report.left:,} documents are left, of {report.left_tokens:,} tokens. "
+            "The same command goes on with them."
+        )
     for failure in report.failed[:LISTED]:
         complain(f"{failure.uri}: {failure.reason}")
     if len(report.failed) > LISTED:
         remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
+
+
+def print_hand_over(handed: ReindexHandOver, name: str, *, as_json_: bool) -> None:
+    """What workers were given, and how to follow them."""
+    if as_json_:
+        print_json(as_json(handed))
+        return
+    out().print(
+        f"generation {handed.generation_id} ({handed.embedder}): {handed.documents} documents queued, "
+        f"in {handed.batches} batches",
+        markup=False,
+    )
+    remark(f"pgrecall worker adds them; pgrecall reindex {name} --status shows how far they are.")
 
 
 def print_plan(plan: ReindexPlan, *, as_json_: bool) -> None:
@@ -121,6 +142,8 @@ def print_generations(found: list[GenerationStatus], *, as_json_: bool) -> None:
             "chunk tokens",
             "documents",
             "lacking",
+            "queued",
+            "failed",
             "size",
             "index",
         ],
@@ -133,6 +156,8 @@ def print_generations(found: list[GenerationStatus], *, as_json_: bool) -> None:
                 str(item.chunking["max_tokens"]),
                 f"{item.documents:,}",
                 f"{item.lacking:,}",
+                f"{item.queued:,}",
+                f"{item.failed:,}",
                 size(item.bytes),
                 "hnsw" if item.indexed else "none yet",
             ]

@@ -14,6 +14,7 @@ from pgrecall.cli.generations import (
     print_active,
     print_comparison,
     print_generations,
+    print_hand_over,
     print_plan,
     print_report,
 )
@@ -23,6 +24,7 @@ from pgrecall.cli.output import as_json, err, out, print_json, remark
 if TYPE_CHECKING:
     from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import Collection
+    from pgrecall.generations import Changes, Limited
     from pgrecall.reindex.work import Progress, ReindexReport
     from pgrecall.store.storage import Storage
 
@@ -46,6 +48,17 @@ def reindex(
     storage: cli_storage.Type = None,
     metric: cli_storage.Metric = None,
     prefix: cli_storage.Prefix = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Leave it to workers (`pgrecall worker`).")
+    ] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=0, show_default=False, help="Stop before more tokens are embedded."),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0, show_default=False, help="Stop before it costs more US dollars."),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what it would do, and cost.")
     ] = False,
@@ -105,6 +118,10 @@ def reindex(
         )
     if changes and (rollback or drop or status):
         raise typer.BadParameter("--rollback, --drop and --status take no embedder and no chunks.")
+    if queue and (compare or activate):
+        raise typer.BadParameter(
+            "--queue hands the work over; --compare and --activate come when --status shows that it is done."
+        )
     with open_database(url) as db:
         docs = db.collection(name)
         if status:
@@ -114,21 +131,19 @@ def reindex(
             print_active(docs, as_json_=as_json_)
         elif drop:
             _drop(docs, generation, yes=yes, as_json_=as_json_)
-        elif plan:
-            chunking = _chunking(docs, chunk_tokens, chunk_overlap)
-            found = docs.plan_reindex(
-                embedder=embedder, chunking=chunking, storage=_storage(docs, stored)
-            )
-            print_plan(found, as_json_=as_json_)
         else:
-            if changes or not (compare or activate):
-                chunking = _chunking(docs, chunk_tokens, chunk_overlap)
-                wanted = {
-                    "embedder": embedder,
-                    "chunking": chunking,
-                    "storage": _storage(docs, stored),
-                }
-                _build(docs, wanted, shown=not quiet, as_json_=as_json_)
+            wanted: Changes = {
+                "embedder": embedder,
+                "chunking": _chunking(docs, chunk_tokens, chunk_overlap),
+                "storage": _storage(docs, stored),
+            }
+            limits: Limited = {"max_tokens": max_tokens, "max_cost": max_cost}
+            if plan:
+                print_plan(docs.plan_reindex(**wanted), as_json_=as_json_)
+            elif queue:
+                print_hand_over(docs.enqueue_reindex(**limits, **wanted), name, as_json_=as_json_)
+            elif changes or not (compare or activate):
+                _build(docs, wanted, limits, shown=not quiet, as_json_=as_json_)
             if compare:
                 _compare(docs, queries, generation, {"k": k, "mode": mode}, as_json_=as_json_)
             if activate:
@@ -154,10 +169,12 @@ def _storage(docs: Collection, given: dict[str, Any]) -> Storage | None:
     return replace(active.storage, **given)
 
 
-def _build(docs: Collection, wanted: dict[str, Any], *, shown: bool, as_json_: bool) -> None:
+def _build(
+    docs: Collection, wanted: Changes, limits: Limited, *, shown: bool, as_json_: bool
+) -> None:
     try:
         with _progress(shown=shown and err().is_terminal) as progress:
-            report = docs.reindex(**wanted, progress=progress)
+            report = docs.reindex(progress=progress, **limits, **wanted)
     except KeyboardInterrupt as stop:
         stop.args = ("What was embedded is kept; the same command goes on where this one stopped.",)
         raise
@@ -165,7 +182,7 @@ def _build(docs: Collection, wanted: dict[str, Any], *, shown: bool, as_json_: b
         print_json(as_json(report))
     else:
         print_report(report)
-    if report.failed:
+    if not report.complete:
         raise typer.Exit(1)
 
 

@@ -19,23 +19,13 @@ from pgrecall.store.storage import Storage, kept
 NOT_BEGUN = 0
 
 
-def new_generation(
-    embedder: Embedder, chunking: ChunkConfig | None, storage: Storage | None
-) -> NewGeneration:
-    """Without ``chunking``, chunks that the model takes. Raises InvalidArgument for what does not fit."""
-    chunking = chunking or ChunkConfig.within(embedder.max_tokens)
-    if chunking.max_tokens > embedder.max_tokens:
-        raise errors.InvalidArgument(
-            f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
-            f"make max_tokens={chunking.max_tokens:,} smaller."
-        )
-    return NewGeneration(
-        embedder=embedder.name,
-        dimensions=embedder.dimensions,
-        chunking=chunking.to_dict(),
-        # A plan may not know the length of vectors yet; nothing is made of it.
-        storage=(storage or Storage()).of(embedder.dimensions or 1, embedder.name),
-    )
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be another than it is; None stays as it is."""
+
+    embedder: str | Embedder | None = None
+    chunking: ChunkConfig | None = None
+    storage: Storage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +39,19 @@ class Choice:
     embedder: Embedder
 
 
-def choose(
-    target: Target,
-    embedder: str | Embedder | None,
-    chunking: ChunkConfig | None,
-    storage: Storage | None = None,
-) -> Flow[Choice]:
-    """The generation that these arguments mean. What is not given stays as it is.
+def choose(target: Target, wanted: Wanted, *, offline: bool = False) -> Flow[Choice]:
+    """The generation that is meant. ``offline``: its embedder is opened without a key, and never asked.
 
     Raises InvalidArgument if there is nothing to do, or another generation is being built.
     """
     active = yield from follow(target)
     begun = yield from generations.unfinished(active.collection_id)
     base = begun or active
-    if embedder is not None and not isinstance(embedder, str):
-        target.know(open_embedder(embedder))
-        embedder = embedder.name
-    chosen = target.open(embedder) if embedder else target.embedder_of(base)
+    chosen = _embedder(target, base, wanted.embedder, offline=offline)
     new = new_generation(
         chosen,
-        chunking or ChunkConfig.from_dict(base.chunking),
-        storage or kept(base.storage, chosen.dimensions, chosen.name),
+        wanted.chunking or ChunkConfig.from_dict(base.chunking),
+        wanted.storage or kept(base.storage, chosen.dimensions, chosen.name),
     )
     lifecycle.check(begun, new)
     if begun is not None:
@@ -91,6 +73,38 @@ def choose(
             "already: name another embedder, other chunks or another storage."
         )
     return Choice(active, active, new, chosen)
+
+
+def _embedder(
+    target: Target, base: Generation, wanted: str | Embedder | None, *, offline: bool
+) -> Embedder:
+    if wanted is not None and not isinstance(wanted, str):
+        target.know(open_embedder(wanted))
+        return target.open(wanted.name)
+    if wanted is None or wanted == base.embedder:
+        if offline:
+            return target.offline_of(base.embedder, base.dimensions)
+        return target.embedder_of(base)
+    return target.offline_of(wanted) if offline else target.open(wanted)
+
+
+def new_generation(
+    embedder: Embedder, chunking: ChunkConfig | None, storage: Storage | None
+) -> NewGeneration:
+    """Without ``chunking``, chunks that the model takes. Raises InvalidArgument for what does not fit."""
+    chunking = chunking or ChunkConfig.within(embedder.max_tokens)
+    if chunking.max_tokens > embedder.max_tokens:
+        raise errors.InvalidArgument(
+            f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
+            f"make max_tokens={chunking.max_tokens:,} smaller."
+        )
+    return NewGeneration(
+        embedder=embedder.name,
+        dimensions=embedder.dimensions,
+        chunking=chunking.to_dict(),
+        # A plan may not know the length of vectors yet; nothing is made of it.
+        storage=(storage or Storage()).of(embedder.dimensions or 1, embedder.name),
+    )
 
 
 def _spec(generation: Generation | NewGeneration) -> tuple[Any, ...]:

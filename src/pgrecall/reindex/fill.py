@@ -4,54 +4,67 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
+from dataclasses import dataclass
 from functools import partial
 
 from pgrecall import errors
-from pgrecall.chunking import ChunkConfig
-from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow, compute, run, run_async
+from pgrecall.ingest.budget import Budget
 from pgrecall.ingest.job import TEXT_BATCH, WRITERS, Group, Ingestion, Lane
 from pgrecall.ingest.stages import chunk, vectorize
 from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
-from pgrecall.reindex.choice import NOT_BEGUN, choose
-from pgrecall.reindex.work import Reindexing, ReindexReport
+from pgrecall.reindex.choice import NOT_BEGUN, Wanted, choose
+from pgrecall.reindex.work import Reindexing
 from pgrecall.retrieve import Target
 from pgrecall.settle import settle
-from pgrecall.store import filling, indexes, lifecycle
+from pgrecall.store import batches, filling, indexes, lifecycle
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import Key, Prepared
 from pgrecall.store.filling import Place
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.store.storage import Storage
 
 #: Documents that are read and chunked together.
 BATCH = 64
 
 
-def begin(
-    target: Target,
-    embedder: str | Embedder | None,
-    chunking: ChunkConfig | None,
-    storage: Storage | None = None,
-) -> Flow[Reindexing]:
-    """Begin a generation, or go on with the one that was begun; raises as ``choose`` does."""
-    choice = yield from choose(target, embedder, chunking, storage)
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may embed at most; None: as much as it takes."""
+
+    max_tokens: int | None = None
+    #: US dollars, by the provider's list price.
+    max_cost: float | None = None
+
+    def budget(self, embedder: str) -> Budget:
+        """Raises InvalidArgument for limits that cannot be kept."""
+        return Budget.of(embedder, self.max_tokens, self.max_cost)
+
+
+def begin(target: Target, wanted: Wanted, limits: Limits) -> Flow[Reindexing]:
+    """Begin a generation, or go on with the one that was begun; raises as ``choose`` does.
+
+    What waits for workers is taken back: it is done here.
+    """
+    choice = yield from choose(target, wanted)
+    budget = limits.budget(choice.new.embedder)
     generation = choice.generation
     if generation.generation_id == NOT_BEGUN:
         generation = yield from lifecycle.begin(choice.active, choice.new)
-    return (yield from of(target, generation))
+    yield from batches.withdraw(generation)
+    return (yield from of(target, generation, budget))
 
 
-def of(target: Target, generation: Generation) -> Flow[Reindexing]:
+def of(target: Target, generation: Generation, budget: Budget | None = None) -> Flow[Reindexing]:
     """A run that fills this generation."""
     lacking, _ = yield from filling.count_lacking(generation)
     lane = Lane(generation, target.embedder_of(generation))
-    return Reindexing(
-        job=Ingestion(lane=lane, into_ledger=False),
-        report=ReindexReport(
-            generation_id=generation.generation_id, embedder=generation.embedder, lacking=lacking
-        ),
-    )
+    budget = budget or Limits().budget(generation.embedder)
+    return Reindexing(job=job_of(lane, budget), lacking=lacking)
+
+
+def job_of(lane: Lane, budget: Budget) -> Ingestion:
+    """What chunks, embeds and counts; a failure says nothing about the version that is searched."""
+    return Ingestion(lane=lane, budget=budget, into_ledger=False)
 
 
 def next_batch(generation: Generation, after: Place | None) -> Flow[list[Place]]:
@@ -127,7 +140,10 @@ def catch_up(work: Reindexing) -> Flow[None]:
 def finish(work: Reindexing) -> Flow[None]:
     """After the bulk of it: indexes, statistics, measured recall; then what was written meanwhile."""
     yield from indexes.index_all_metadata(work.generation)
-    yield from settle(work.generation, lambda: work.job.embedder, written=work.report.chunks)
+    job = work.job
+    yield from settle(
+        job.generation, lambda: job.embedder, written=job.report.chunks, afford=job.budget.take
+    )
     yield from catch_up(work)
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
 
 from psycopg import sql
 
@@ -13,77 +10,6 @@ from pgrecall.errors import GenerationNotFound
 from pgrecall.flow import Flow
 from pgrecall.store.collections import COLUMNS, Generation, from_row
 from pgrecall.store.session import fetch
-from pgrecall.store.storage import Storage
-
-State: TypeAlias = Literal["building", "active", "retired"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationStatus:
-    """A generation in figures."""
-
-    generation_id: int
-    #: "active": searched. "building": gets all that is written. "retired": can be gone back to.
-    state: State
-    embedder: str
-    dimensions: int
-    chunking: Mapping[str, Any]
-    storage: Storage
-    #: Documents whose stored version it holds, and those that it lacks.
-    documents: int
-    lacking: int
-    #: On disk, with its indexes.
-    bytes: int
-    #: Whether its HNSW index is there.
-    indexed: bool
-    created_at: datetime
-    #: When it became the one that is searched, last; None while it never was.
-    activated_at: datetime | None
-
-
-def statuses(collection: str) -> Flow[list[GenerationStatus]]:
-    """All generations of a collection, oldest first. Counts documents, so it reads their table."""
-    rows = yield from fetch(
-        """
-        WITH held AS (
-            SELECT g.generation_id, count(d.uri) AS held
-              FROM pgrecall.generations AS g
-              JOIN pgrecall.collections AS c ON c.collection_id = g.collection_id AND c.name = %s
-              LEFT JOIN pgrecall.documents AS d
-                ON d.collection_id = c.collection_id AND d.content_hash IS NOT NULL
-               AND d.generations @> ARRAY[g.generation_id]
-             GROUP BY g.generation_id
-        )
-        SELECT g.generation_id, g.state, g.embedder, g.dimensions, g.chunking, held.held,
-               (SELECT count(*) FROM pgrecall.documents AS d
-                 WHERE d.collection_id = g.collection_id AND d.content_hash IS NOT NULL) - held.held,
-               coalesce(pg_total_relation_size(to_regclass('pgrecall.chunks_g' || g.generation_id)), 0),
-               EXISTS (SELECT FROM pg_index WHERE indisvalid AND indexrelid =
-                       to_regclass('pgrecall.chunks_g' || g.generation_id || '_embedding')),
-               g.created_at, g.activated_at, g.storage, g.metric, g.prefix
-          FROM pgrecall.generations AS g JOIN held USING (generation_id)
-         ORDER BY g.generation_id
-        """,
-        [collection],
-    )
-    return [
-        GenerationStatus(
-            generation_id=row[0],
-            state=row[1],
-            embedder=row[2],
-            dimensions=row[3],
-            chunking=row[4],
-            documents=row[5],
-            lacking=row[6],
-            bytes=row[7],
-            indexed=row[8],
-            created_at=row[9],
-            activated_at=row[10],
-            storage=Storage(type=row[11], metric=row[12], prefix=row[13]),
-        )
-        for row in rows
-    ]
-
 
 _EVERY = f"""
     SELECT {COLUMNS} FROM pgrecall.generations AS g
@@ -103,6 +29,12 @@ def numbered(collection: str, number: int) -> Flow[Generation]:
             f"`pgrecall reindex {collection} --status` lists them."
         )
     return from_row(rows[0])
+
+
+def found(number: int) -> Flow[Generation | None]:
+    """The generation of that number, of whatever collection; None if it was dropped."""
+    rows = yield from fetch(sql.SQL(_EVERY) + sql.SQL(" WHERE g.generation_id = %s"), [number])
+    return from_row(rows[0]) if rows else None
 
 
 def building(collection_id: int) -> Flow[list[Generation]]:
