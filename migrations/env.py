@@ -24,7 +24,7 @@ def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
     if type_ == "table":
         return name in {table.name for table in metadata.tables.values()}
     # It points at a table of procrastinate's, which is none of ours.
-    return name != TO_JOBS
+    return name not in TO_JOBS
 
 
 OPTIONS: dict[str, Any] = {

@@ -254,6 +254,8 @@ def create_tables() -> None:
         sa.Column("run_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
         sa.Column("collection", sa.Text, nullable=False),
         sa.Column("embedder", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False, server_default=sa.text("'ingest'")),
+        sa.Column("by_worker", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'running'")),
         created("started_at"),
         created("seen_at"),
@@ -264,6 +266,7 @@ def create_tables() -> None:
         sa.Column("cost", sa.Float),
         sa.Column("error", sa.Text),
         sa.PrimaryKeyConstraint("run_id", name="pk_runs"),
+        sa.CheckConstraint("kind IN ('ingest', 'reindex')", name="ck_runs_kind"),
         sa.CheckConstraint(
             "state IN ('running', 'done', 'stopped', 'failed', 'interrupted')",
             name="ck_runs_state",

@@ -1,4 +1,4 @@
-"""The queue: procrastinate's tables, the documents that wait in it, and the function that hands them over."""
+"""The queue: procrastinate's tables, what waits in it, and the function that hands documents over."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def upgrade() -> None:
         ondelete="CASCADE",
     )
     op.create_index("ix_queue_collection_id_uri", "queue", ["collection_id", "uri"], schema=SCHEMA)
+    create_batches()
     # Which jobs of a document come before this one: procrastinate asks for each job that it gives out.
     op.create_index(
         "ix_procrastinate_jobs_lock",
@@ -85,6 +86,57 @@ def upgrade() -> None:
         run(statement)
 
 
+def create_batches() -> None:
+    op.create_table(
+        "batches",
+        sa.Column("batch_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("generation_id", sa.Integer, nullable=False),
+        sa.Column("job_id", sa.BigInteger),
+        sa.Column("uri", sa.Text(collation="C"), nullable=False),
+        sa.Column("tenant_ids", ARRAY(sa.Text), nullable=False),
+        sa.Column("document_ids", ARRAY(sa.Uuid), nullable=False),
+        sa.Column("error", sa.Text),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        ),
+        sa.PrimaryKeyConstraint("batch_id", name="pk_batches"),
+        sa.UniqueConstraint("job_id", name="uq_batches_job_id"),
+        schema=SCHEMA,
+    )
+    op.create_table(
+        "reindexings",
+        sa.Column("generation_id", sa.Integer, nullable=False),
+        sa.Column("remaining", sa.BigInteger),
+        sa.Column("exceeded", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.Column("error", sa.Text),
+        sa.PrimaryKeyConstraint("generation_id", name="pk_reindexings"),
+        schema=SCHEMA,
+    )
+    for table in ("batches", "reindexings"):
+        op.create_foreign_key(
+            f"fk_{table}_generations",
+            table,
+            "generations",
+            ["generation_id"],
+            ["generation_id"],
+            source_schema=SCHEMA,
+            referent_schema=SCHEMA,
+            ondelete="CASCADE",
+        )
+    # A job that is done has removed its row; one that is discarded leaves it.
+    op.create_foreign_key(
+        "fk_batches_procrastinate_jobs",
+        "batches",
+        "procrastinate_jobs",
+        ["job_id"],
+        ["id"],
+        source_schema=SCHEMA,
+        referent_schema=SCHEMA,
+        ondelete="SET NULL",
+    )
+    op.create_index("ix_batches_generation_id", "batches", ["generation_id"], schema=SCHEMA)
+
+
 def downgrade() -> None:
     run(
         r"""
@@ -92,7 +144,7 @@ def downgrade() -> None:
         DECLARE name text;
         BEGIN
             DROP FUNCTION pgrecall.enqueue;
-            DROP TABLE pgrecall.queue;
+            DROP TABLE pgrecall.queue, pgrecall.batches, pgrecall.reindexings;
             FOR name IN SELECT oid::regclass FROM pg_class
                          WHERE relnamespace = 'pgrecall'::regnamespace AND relkind = 'r'
                            AND relname LIKE 'procrastinate\_%' LOOP

@@ -18,7 +18,6 @@ if typing.TYPE_CHECKING:
     from pgrecall.answer import Answer, AsyncAnswer, LanguageModel
     from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import AsyncCollection, Collection
-    from pgrecall.compare import Comparison
     from pgrecall.context import Context, Verification
     from pgrecall.database import AsyncDatabase, Database, connect, connect_async
     from pgrecall.embed import AsyncEmbedder, Embedder, declare_embedder, open_embedder
@@ -33,6 +32,7 @@ if typing.TYPE_CHECKING:
     from pgrecall.ingest import TableSource
     from pgrecall.load import LoadOptions
     from pgrecall.refine import Boost, Recency
+    from pgrecall.reindex.compare import Comparison
     from pgrecall.rerank import AsyncReranker, MaxSim, Reranker, TokenEncoder, open_reranker
     from pgrecall.store.storage import Storage
     from pgrecall.transfer import ImportOptions, VectorSource
@@ -56,7 +56,6 @@ else:
         "answer": ("Answer", "AsyncAnswer", "LanguageModel"),
         "chunking": ("ChunkConfig",),
         "collection": ("AsyncCollection", "Collection"),
-        "compare": ("Comparison",),
         "context": ("Context", "Verification"),
         "database": ("AsyncDatabase", "Database", "connect", "connect_async"),
         "embed": ("AsyncEmbedder", "Embedder", "declare_embedder", "open_embedder"),
@@ -71,6 +70,7 @@ else:
         "ingest": ("TableSource",),
         "load": ("LoadOptions",),
         "refine": ("Boost", "Recency"),
+        "reindex.compare": ("Comparison",),
         "rerank": ("AsyncReranker", "MaxSim", "Reranker", "TokenEncoder", "open_reranker"),
         "transfer": ("ImportOptions", "VectorSource"),
         "store.storage": ("Storage",),

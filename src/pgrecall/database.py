@@ -21,7 +21,7 @@ from pgrecall.embed.offline import offline
 from pgrecall.evaluate import Evaluation, ModelReport, evaluate
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.load.discover import StrPath
-from pgrecall.reindex import new_generation
+from pgrecall.reindex.choice import new_generation
 from pgrecall.retrieve import Target
 from pgrecall.store import collections, jobs, migrate, runs, wordsearch
 from pgrecall.store.borrowed import AsyncLender, Lender, address, borrow, borrow_async

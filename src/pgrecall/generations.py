@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Unpack
+from typing import TypedDict, Unpack
 
-from pgrecall import compare, reindex, reindex_plan, switching
 from pgrecall.chunking import ChunkConfig
-from pgrecall.compare import Comparison
 from pgrecall.embed.base import Embedder
 from pgrecall.evaluate import JudgedQuestion
 from pgrecall.flow import run, run_async
-from pgrecall.reindex import Progress, ReindexReport
-from pgrecall.reindex_plan import ReindexPlan
+from pgrecall.ingest.record import recorded, recorded_async
+from pgrecall.reindex import compare, fill, handing, plan, switch
+from pgrecall.reindex.choice import Wanted
+from pgrecall.reindex.compare import Comparison
+from pgrecall.reindex.fill import Limits
+from pgrecall.reindex.handing import ReindexHandOver
+from pgrecall.reindex.plan import ReindexPlan
+from pgrecall.reindex.work import Progress, ReindexReport
 from pgrecall.retrieve import SearchOptions, Target
-from pgrecall.store import generations
-from pgrecall.store.generations import GenerationStatus
+from pgrecall.store import status
 from pgrecall.store.session import AsyncSession, Session
+from pgrecall.store.status import GenerationStatus
 from pgrecall.store.storage import Storage, StorageType, chosen
 
 Questions = Sequence[str | JudgedQuestion]
+
+
+class Changes(TypedDict, total=False):
+    """What a new generation has that the active one has not; what is not named stays as it is."""
+
+    embedder: str | Embedder | None
+    chunking: ChunkConfig | None
+    storage: Storage | StorageType | None
+
+
+class Limited(TypedDict, total=False):
+    """What ``reindex`` may embed at most."""
+
+    #: Tokens. What needs none goes on.
+    max_tokens: int | None
+    #: US dollars, by the provider's list price.
+    max_cost: float | None
+
+
+class ReindexOptions(Changes, Limited, total=False):
+    """What ``reindex`` and ``enqueue_reindex`` take."""
+
+
+def _limits(limited: Limited) -> Limits:
+    return Limits(limited.get("max_tokens"), limited.get("max_cost"))
+
+
+def _wanted(changes: Changes) -> Wanted:
+    return Wanted(changes.get("embedder"), changes.get("chunking"), chosen(changes.get("storage")))
 
 
 class Generations:
@@ -31,44 +63,46 @@ class Generations:
 
     def generations(self) -> list[GenerationStatus]:
         """All generations, oldest first: which is searched, which is being built, which are retired."""
-        return run(generations.statuses(self._target.generation.collection), self._session)
+        return run(status.statuses(self._target.generation.collection), self._session)
 
-    def plan_reindex(
-        self,
-        *,
-        embedder: str | Embedder | None = None,
-        chunking: ChunkConfig | None = None,
-        storage: Storage | StorageType | None = None,
-    ) -> ReindexPlan:
+    def plan_reindex(self, **changes: Unpack[Changes]) -> ReindexPlan:
         """What ``reindex`` with these arguments would do and cost; nothing is embedded or written."""
-        return run(
-            reindex_plan.plan(self._target, embedder, chunking, chosen(storage)), self._session
-        )
+        return run(plan.plan(self._target, _wanted(changes)), self._session)
 
     def reindex(
         self,
         *,
-        embedder: str | Embedder | None = None,
-        chunking: ChunkConfig | None = None,
-        storage: Storage | StorageType | None = None,
         progress: Progress | None = None,
+        **options: Unpack[ReindexOptions],
     ) -> ReindexReport:
         """Build a generation with another embedder, other chunks or another storage, beside the active one.
 
         Searches go on, and documents that are written meanwhile reach both. A run that was cut off is
         gone on with by calling it again. Nothing changes for searches until ``activate``. ``progress``
-        is called with the report so far.
+        is called with the report so far. Documents that would pass ``max_tokens`` or ``max_cost`` are
+        counted in ``left``.
 
         Raises InvalidArgument if there is nothing to change or another generation is being built,
         EmbeddingError if the embedder fails time and again.
         """
-        began = time.perf_counter()
-        work = run(reindex.begin(self._target, embedder, chunking, chosen(storage)), self._session)
+        work = run(fill.begin(self._target, _wanted(options), _limits(options)), self._session)
         work.progress = progress
-        reindex.fill_all(self._session, work)
-        run(reindex.finish(work), self._session)
-        work.report.seconds = time.perf_counter() - began
+        with recorded(self._session, work.job, "reindex"):
+            fill.fill_all(self._session, work)
+            run(fill.finish(work), self._session)
         return work.report
+
+    def enqueue_reindex(self, **options: Unpack[ReindexOptions]) -> ReindexHandOver:
+        """As ``reindex``, by workers: what the generation lacks is handed over to them, in batches.
+
+        Documents that are written meanwhile are added too; ``generations`` shows how far they have come.
+        What was handed over before and is not in hand, is handed over anew, with the limits of this call;
+        ``reindex`` takes it back.
+
+        Raises InvalidArgument as ``reindex`` does, and for an embedder of your own, which workers cannot open.
+        """
+        flow = handing.hand_over(self._target, _wanted(options), _limits(options))
+        return run(flow, self._session)
 
     def compare(
         self,
@@ -91,21 +125,21 @@ class Generations:
         What it still lacks is filled in first; with ``force`` it goes without that. The one that was
         active is retired and kept. Raises GenerationNotFound, GenerationIncomplete.
         """
-        run(switching.activate(self._target, generation, force=force), self._session)
+        run(switch.activate(self._target, generation, force=force), self._session)
 
     def rollback(self, *, force: bool = False) -> None:
         """Search the generation again that was searched before; documents that changed since are filled in.
 
         With ``force`` at once, without these. Raises GenerationNotFound, GenerationIncomplete.
         """
-        run(switching.rollback(self._target, force=force), self._session)
+        run(switch.rollback(self._target, force=force), self._session)
 
     def drop_generation(self, generation: int | None = None) -> list[int]:
         """Remove that generation, or all that are retired; their numbers.
 
         Takes a moment, whatever the size. Raises InvalidArgument for the active one.
         """
-        return run(switching.drop(self._target, generation), self._session)
+        return run(switch.drop(self._target, generation), self._session)
 
 
 class AsyncGenerations:
@@ -116,38 +150,33 @@ class AsyncGenerations:
 
     async def generations(self) -> list[GenerationStatus]:
         """As ``Collection.generations``."""
-        flow = generations.statuses(self._target.generation.collection)
+        flow = status.statuses(self._target.generation.collection)
         return await run_async(flow, self._session)
 
-    async def plan_reindex(
-        self,
-        *,
-        embedder: str | Embedder | None = None,
-        chunking: ChunkConfig | None = None,
-        storage: Storage | StorageType | None = None,
-    ) -> ReindexPlan:
+    async def plan_reindex(self, **changes: Unpack[Changes]) -> ReindexPlan:
         """As ``Collection.plan_reindex``."""
-        flow = reindex_plan.plan(self._target, embedder, chunking, chosen(storage))
-        return await run_async(flow, self._session)
+        return await run_async(plan.plan(self._target, _wanted(changes)), self._session)
 
     async def reindex(
         self,
         *,
-        embedder: str | Embedder | None = None,
-        chunking: ChunkConfig | None = None,
-        storage: Storage | StorageType | None = None,
         progress: Progress | None = None,
+        **options: Unpack[ReindexOptions],
     ) -> ReindexReport:
         """As ``Collection.reindex``."""
-        began = time.perf_counter()
         work = await run_async(
-            reindex.begin(self._target, embedder, chunking, chosen(storage)), self._session
+            fill.begin(self._target, _wanted(options), _limits(options)), self._session
         )
         work.progress = progress
-        await reindex.fill_all_async(self._session, work)
-        await run_async(reindex.finish(work), self._session)
-        work.report.seconds = time.perf_counter() - began
+        async with recorded_async(self._session, work.job, "reindex"):
+            await fill.fill_all_async(self._session, work)
+            await run_async(fill.finish(work), self._session)
         return work.report
+
+    async def enqueue_reindex(self, **options: Unpack[ReindexOptions]) -> ReindexHandOver:
+        """As ``Collection.enqueue_reindex``."""
+        flow = handing.hand_over(self._target, _wanted(options), _limits(options))
+        return await run_async(flow, self._session)
 
     async def compare(
         self,
@@ -162,13 +191,13 @@ class AsyncGenerations:
 
     async def activate(self, generation: int | None = None, *, force: bool = False) -> None:
         """As ``Collection.activate``."""
-        flow = switching.activate(self._target, generation, force=force)
+        flow = switch.activate(self._target, generation, force=force)
         await run_async(flow, self._session)
 
     async def rollback(self, *, force: bool = False) -> None:
         """As ``Collection.rollback``."""
-        await run_async(switching.rollback(self._target, force=force), self._session)
+        await run_async(switch.rollback(self._target, force=force), self._session)
 
     async def drop_generation(self, generation: int | None = None) -> list[int]:
         """As ``Collection.drop_generation``."""
-        return await run_async(switching.drop(self._target, generation), self._session)
+        return await run_async(switch.drop(self._target, generation), self._session)

@@ -130,8 +130,11 @@ class Target:
     @property
     def offline(self) -> Offline:
         """The embedder as a plan needs it, which asks no provider."""
-        known = self._embedders.get(self.generation.embedder)
-        return offline(known or self.generation.embedder, self.generation.dimensions)
+        return self.offline_of(self.generation.embedder, self.generation.dimensions)
+
+    def offline_of(self, name: str, dimensions: int = 0) -> Offline:
+        """The embedder of that name as a plan needs it; 0 dimensions where nobody has told them."""
+        return offline(self._embedders.get(name) or name, dimensions)
 
     def switch(self, generation: Generation) -> None:
         """Follow the collection to another generation."""

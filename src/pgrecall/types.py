@@ -235,6 +235,17 @@ class IngestReport:
     #: What loading changed or skipped: (uri, note).
     notes: list[tuple[str, str]] = field(default_factory=list)
 
+    def add(self, other: IngestReport) -> None:
+        """Count what another report counts; its seconds and notes are left."""
+        for name in (
+            *("new", "changed", "renamed", "unchanged", "removed", "left", "left_tokens"),
+            *("chunks", "embedded", "reused", "tokens", "read", "cut"),
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failed += other.failed
+        if other.cost is not None:
+            self.cost = (self.cost or 0.0) + other.cost
+
     @property
     def did_something(self) -> bool:
         """Whether anything was changed, or could not be."""
@@ -296,16 +307,21 @@ class Plan:
 
 
 #: What became of a run. One that says nothing any more was killed: nobody was left to write it down.
+#: Documents taken in, or stored ones chunked and embedded anew for another generation.
+RunKind: TypeAlias = Literal["ingest", "reindex"]
 RunState: TypeAlias = Literal["running", "done", "stopped", "failed", "interrupted", "killed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One ingestion, as the database remembers it: what it did, and what that cost."""
+    """One ingestion or reindexing, as the database remembers it: what it did, and what that cost."""
 
     run_id: int
     collection: str
     embedder: str
+    kind: RunKind
+    #: Whether it is what one worker did for the collection, over a span of time.
+    by_worker: bool
     #: "stopped": by its budget; "interrupted": by Ctrl-C or a cancellation.
     state: RunState
     started_at: datetime

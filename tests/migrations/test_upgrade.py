@@ -89,7 +89,7 @@ def drift(url: str, **options: Any) -> list[Any]:
                 "include_name": lambda name, kind, _: (
                     name == "pgrecall"
                     if kind == "schema"
-                    else name != TO_JOBS and (kind != "table" or name in names)
+                    else name not in TO_JOBS and (kind != "table" or name in names)
                 ),
                 "version_table_schema": "pgrecall",
                 **options,

@@ -10,31 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgrecall.cli import storage as cli_storage
-from pgrecall.cli.options import AsJson, Url, open_database
-from pgrecall.cli.output import (
-    as_json,
-    complain,
-    err,
-    out,
-    print_json,
-    print_table,
-    remark,
-    size,
+from pgrecall.cli.generations import (
+    print_active,
+    print_comparison,
+    print_generations,
+    print_hand_over,
+    print_plan,
+    print_report,
 )
+from pgrecall.cli.options import AsJson, Url, open_database
+from pgrecall.cli.output import as_json, err, out, print_json, remark
 
 if TYPE_CHECKING:
     from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import Collection
-    from pgrecall.compare import Comparison
-    from pgrecall.reindex import Progress, ReindexReport
-    from pgrecall.reindex_plan import ReindexPlan
-    from pgrecall.store.generations import GenerationStatus
+    from pgrecall.generations import Changes, Limited
+    from pgrecall.reindex.work import Progress, ReindexReport
     from pgrecall.store.storage import Storage
-
-#: Failures that are listed by name; --json has them all.
-LISTED = 20
-#: Characters of a question that are shown.
-EXCERPT = 70
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +48,17 @@ def reindex(
     storage: cli_storage.Type = None,
     metric: cli_storage.Metric = None,
     prefix: cli_storage.Prefix = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Leave it to workers (`pgrecall worker`).")
+    ] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=0, show_default=False, help="Stop before more tokens are embedded."),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0, show_default=False, help="Stop before it costs more US dollars."),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what it would do, and cost.")
     ] = False,
@@ -115,35 +118,37 @@ def reindex(
         )
     if changes and (rollback or drop or status):
         raise typer.BadParameter("--rollback, --drop and --status take no embedder and no chunks.")
+    if queue and (compare or activate):
+        raise typer.BadParameter(
+            "--queue hands the work over; --compare and --activate come when --status shows that it is done."
+        )
     with open_database(url) as db:
         docs = db.collection(name)
         if status:
-            _print_generations(docs.generations(), as_json_=as_json_)
+            print_generations(docs.generations(), as_json_=as_json_)
         elif rollback:
             docs.rollback(force=force)
-            _print_active(docs, as_json_=as_json_)
+            print_active(docs, as_json_=as_json_)
         elif drop:
             _drop(docs, generation, yes=yes, as_json_=as_json_)
-        elif plan:
-            chunking = _chunking(docs, chunk_tokens, chunk_overlap)
-            found = docs.plan_reindex(
-                embedder=embedder, chunking=chunking, storage=_storage(docs, stored)
-            )
-            _print_plan(found, as_json_=as_json_)
         else:
-            if changes or not (compare or activate):
-                chunking = _chunking(docs, chunk_tokens, chunk_overlap)
-                wanted = {
-                    "embedder": embedder,
-                    "chunking": chunking,
-                    "storage": _storage(docs, stored),
-                }
-                _build(docs, wanted, shown=not quiet, as_json_=as_json_)
+            wanted: Changes = {
+                "embedder": embedder,
+                "chunking": _chunking(docs, chunk_tokens, chunk_overlap),
+                "storage": _storage(docs, stored),
+            }
+            limits: Limited = {"max_tokens": max_tokens, "max_cost": max_cost}
+            if plan:
+                print_plan(docs.plan_reindex(**wanted), as_json_=as_json_)
+            elif queue:
+                print_hand_over(docs.enqueue_reindex(**limits, **wanted), name, as_json_=as_json_)
+            elif changes or not (compare or activate):
+                _build(docs, wanted, limits, shown=not quiet, as_json_=as_json_)
             if compare:
                 _compare(docs, queries, generation, {"k": k, "mode": mode}, as_json_=as_json_)
             if activate:
                 docs.activate(generation, force=force)
-                _print_active(docs, as_json_=as_json_)
+                print_active(docs, as_json_=as_json_)
 
 
 def _chunking(docs: Collection, tokens: int | None, overlap: int | None) -> ChunkConfig | None:
@@ -164,18 +169,20 @@ def _storage(docs: Collection, given: dict[str, Any]) -> Storage | None:
     return replace(active.storage, **given)
 
 
-def _build(docs: Collection, wanted: dict[str, Any], *, shown: bool, as_json_: bool) -> None:
+def _build(
+    docs: Collection, wanted: Changes, limits: Limited, *, shown: bool, as_json_: bool
+) -> None:
     try:
         with _progress(shown=shown and err().is_terminal) as progress:
-            report = docs.reindex(**wanted, progress=progress)
+            report = docs.reindex(progress=progress, **limits, **wanted)
     except KeyboardInterrupt as stop:
         stop.args = ("What was embedded is kept; the same command goes on where this one stopped.",)
         raise
     if as_json_:
         print_json(as_json(report))
     else:
-        _print_report(report)
-    if report.failed:
+        print_report(report)
+    if not report.complete:
         raise typer.Exit(1)
 
 
@@ -200,39 +207,6 @@ def _progress(*, shown: bool) -> Iterator[Progress | None]:
         yield update
 
 
-def _print_report(report: ReindexReport) -> None:
-    out().print(
-        f"generation {report.generation_id} ({report.embedder}): {report.documents} documents added, "
-        f"{len(report.failed)} failed; {report.chunks} chunks ({report.embedded} embedded, "
-        f"{report.reused} reused), {report.tokens} tokens, {report.seconds:.1f} s",
-        markup=False,
-    )
-    for failure in report.failed[:LISTED]:
-        complain(f"{failure.uri}: {failure.reason}")
-    if len(report.failed) > LISTED:
-        remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
-
-
-def _print_plan(plan: ReindexPlan, *, as_json_: bool) -> None:
-    if as_json_:
-        print_json(as_json(plan))
-        return
-    about = "" if plan.sampled == plan.documents else "about "
-    cost = (
-        "price not known"
-        if plan.cost is None
-        else "free"
-        if plan.cost == 0
-        else f"${plan.cost:,.4f}"
-    )
-    out().print(
-        f"{plan.embedder} ({plan.dimensions} dimensions): {plan.documents} documents, "
-        f"{size(plan.bytes)} of text, {about}{plan.chunks} chunks ({plan.reused} with a vector "
-        f"already), {plan.tokens} tokens to embed, {cost}",
-        markup=False,
-    )
-
-
 def _compare(
     docs: Collection,
     queries: str | None,
@@ -248,36 +222,7 @@ def _compare(
     if as_json_:
         print_json(as_json(found))
     else:
-        _print_comparison(found)
-
-
-def _print_comparison(found: Comparison) -> None:
-    sides = (found.active, found.candidate)
-    metrics = list(found.active.metrics)
-    print_table(
-        ["generation", "embedder", "chunk tokens", "p50 ms", "p95 ms", *metrics],
-        [
-            [
-                f"{side.generation_id} {state}",
-                side.embedder,
-                str(side.chunking["max_tokens"]),
-                f"{side.p50_ms:.1f}",
-                f"{side.p95_ms:.1f}",
-                *(f"{side.metrics[name]:.3f}" for name in metrics),
-            ]
-            for side, state in zip(sides, ("active", "candidate"), strict=True)
-        ],
-    )
-    out().print(
-        f"{found.questions} questions ({found.judged} with judgements): overlap@{found.k} "
-        f"{found.overlap:.3f}, of documents {found.documents_overlap:.3f}, same first document "
-        f"{found.same_first:.3f}",
-        markup=False,
-    )
-    for question, overlap in found.differing:
-        text = " ".join(question.split())
-        shown = text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
-        remark(f"overlap {overlap:.2f}: {shown}")
+        print_comparison(found)
 
 
 def _drop(docs: Collection, generation: int | None, *, yes: bool, as_json_: bool) -> None:
@@ -298,50 +243,3 @@ def _drop(docs: Collection, generation: int | None, *, yes: bool, as_json_: bool
         out().print(f"dropped: generation {', '.join(map(str, dropped))}")
     else:
         remark("There is no retired generation.")
-
-
-def _print_active(docs: Collection, *, as_json_: bool) -> None:
-    (active,) = [item for item in docs.generations() if item.state == "active"]
-    if as_json_:
-        print_json(as_json(active))
-        return
-    out().print(
-        f"{docs.name} is searched in generation {active.generation_id} now ({active.embedder})",
-        markup=False,
-    )
-    if active.lacking:
-        remark(f"It lacks {active.lacking} documents: pgrecall reindex {docs.name} adds them.")
-
-
-def _print_generations(found: list[GenerationStatus], *, as_json_: bool) -> None:
-    if as_json_:
-        for item in found:
-            print_json(as_json(item))
-        return
-    print_table(
-        [
-            "generation",
-            "state",
-            "embedder",
-            "storage",
-            "chunk tokens",
-            "documents",
-            "lacking",
-            "size",
-            "index",
-        ],
-        [
-            [
-                str(item.generation_id),
-                item.state,
-                item.embedder,
-                str(item.storage),
-                str(item.chunking["max_tokens"]),
-                f"{item.documents:,}",
-                f"{item.lacking:,}",
-                size(item.bytes),
-                "hnsw" if item.indexed else "none yet",
-            ]
-            for item in found
-        ],
-    )

@@ -21,7 +21,7 @@ from pgrecall.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from pgrecall.store.status import CollectionStatus, IndexBuild
+    from pgrecall.store.status import CollectionStatus, GenerationStatus, IndexBuild
     from pgrecall.types import Run
 
 
@@ -35,7 +35,7 @@ def status(
         str | None, typer.Option("--collection", "-c", show_default=False, help="Only this one.")
     ] = None,
     runs: Annotated[
-        bool, typer.Option("--runs", help="The last ingestions, and what was spent on them.")
+        bool, typer.Option("--runs", help="The last runs, and what was spent on them.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="With --runs: how many.")] = 20,
     as_json_: AsJson = False,
@@ -80,6 +80,8 @@ def _lines(item: CollectionStatus) -> Iterator[tuple[str, str]]:
         "index",
         _index(item.building) or ("hnsw" if item.indexed else "none yet, all searches are exact"),
     )
+    if item.reindexing is not None:
+        yield "reindexing", _reindexing(item.reindexing)
     if item.throughput is not None:
         per_second = item.throughput
         yield (
@@ -92,6 +94,16 @@ def _lines(item: CollectionStatus) -> Iterator[tuple[str, str]]:
     yield "spent", f"{item.spent_tokens:,} tokens, {money(item.spent)} by list price"
     if item.last_run is not None:
         yield "last run", f"{item.last_run.state}, {item.last_run.started_at:%Y-%m-%d %H:%M}"
+
+
+def _reindexing(item: GenerationStatus) -> str:
+    workers = f", {item.queued:,} with workers, {item.failed:,} failed" * bool(
+        item.queued or item.failed
+    )
+    return (
+        f"generation {item.generation_id} ({item.embedder}): {item.documents:,} documents, "
+        f"{item.lacking:,} lacking{workers}"
+    )
 
 
 def _index(building: IndexBuild | None) -> str:
@@ -111,7 +123,17 @@ def _print_runs(found: list[Run], *, as_json_: bool) -> None:
         return
     print_table(
         [
-            *("run", "collection", "state", "started", "took", "new", "changed", "unchanged"),
+            *(
+                "run",
+                "collection",
+                "what",
+                "state",
+                "started",
+                "took",
+                "new",
+                "changed",
+                "unchanged",
+            ),
             *("removed", "failed", "left", "chunks", "embedded", "tokens", "cost"),
         ],
         [_row(run) for run in found],
@@ -124,7 +146,13 @@ def _print_runs(found: list[Run], *, as_json_: bool) -> None:
 def _row(run: Run) -> list[str]:
     counts = (run.new, run.changed, run.unchanged, run.removed, run.failed, run.left, run.chunks)
     return [
-        *(str(run.run_id), run.collection, run.state, f"{run.started_at:%Y-%m-%d %H:%M:%S}"),
+        *(
+            str(run.run_id),
+            run.collection,
+            run.kind + ", worker" * run.by_worker,
+            run.state,
+            f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+        ),
         duration(run.seconds),
         *(f"{count:,}" for count in (*counts, run.embedded, run.tokens)),
         money(run.cost),

@@ -13,10 +13,11 @@ from pgrecall.cli.options import AsJson, Url, open_database
 from pgrecall.cli.output import as_json, escape, out, print_json, remark
 
 if TYPE_CHECKING:
+    from pgrecall.store.jobs import FailedJob
     from pgrecall.worker import WorkerOptions
 
 app = typer.Typer(
-    help="Take in documents that were handed over (`pgrecall ingest --queue`), until stopped.",
+    help="Do what was handed over (`pgrecall ingest --queue`, `reindex --queue`), until stopped.",
     invoke_without_command=True,
 )
 Jobs = Annotated[
@@ -46,7 +47,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings.")] = False,
     url: Url = None,
 ) -> None:
-    """Take in documents that were handed over, until stopped by SIGTERM or Ctrl-C."""
+    """Do what was handed over, until stopped by SIGTERM or Ctrl-C."""
     if ctx.invoked_subcommand is not None:
         return
     from pgrecall.worker import WorkerOptions
@@ -94,7 +95,7 @@ def failed(
     as_json_: AsJson = False,
     url: Url = None,
 ) -> None:
-    """List the documents that could not be taken in, with the reasons."""
+    """List what could not be done, with the reasons."""
     with open_database(url) as db:
         found = db.failed_jobs(collection)
     if as_json_:
@@ -102,9 +103,7 @@ def failed(
             print_json(as_json(item))
         return
     for job in found:
-        line = (
-            f"{job.job_id}  {job.collection}  {job.uri}  after {job.attempts} attempts: {job.error}"
-        )
+        line = f"{job.job_id}  {job.collection}  {_what(job)}  after {job.attempts} attempts: {job.error}"
         out().print(escape(line))
     if not found:
         remark("Nothing has failed.")
@@ -112,7 +111,7 @@ def failed(
 
 @app.command()
 def retry(numbers: Jobs = None, every: All = False, url: Url = None) -> None:
-    """Let failed documents be tried again."""
+    """Let what failed be tried again."""
     chosen = _chosen(numbers, every=every)
     with open_database(url) as db:
         _count(db.retry_jobs(chosen), "to be tried again")
@@ -120,10 +119,20 @@ def retry(numbers: Jobs = None, every: All = False, url: Url = None) -> None:
 
 @app.command()
 def discard(numbers: Jobs = None, every: All = False, url: Url = None) -> None:
-    """Drop failed documents from the queue; versions that are stored stay as they are."""
+    """Drop what failed from the queue; documents that are stored stay as they are."""
     chosen = _chosen(numbers, every=every)
     with open_database(url) as db:
         _count(db.discard_jobs(chosen), "discarded")
+
+
+def _what(job: FailedJob) -> str:
+    """The document, or what was to be done for a generation."""
+    if job.generation_id is None:
+        return job.uri
+    if not job.documents:
+        return f"the end of generation {job.generation_id}"
+    more = f" and {job.documents - 1} more" if job.documents > 1 else ""
+    return f"{job.uri}{more}, for generation {job.generation_id}"
 
 
 def _chosen(numbers: list[int] | None, *, every: bool) -> list[int] | None:

@@ -66,6 +66,14 @@ class Budget:
         """Whether there is a limit at all."""
         return self.max_tokens is not None or self.max_cost is not None
 
+    @property
+    def ceiling(self) -> int | None:
+        """Both limits as one of tokens; None if there is none."""
+        limits = [] if self.max_tokens is None else [self.max_tokens]
+        if self.max_cost is not None and self.price:
+            limits.append(int(self.max_cost * PRICED / self.price))
+        return min(limits, default=None)
+
     def shared(self, embedder: str) -> Budget:
         """The same limits and the same spending, at the price of another embedder."""
         return replace(self, price=list_price(embedder))

@@ -169,6 +169,8 @@ class Ingestion(Intake):
     planned: set[bytes] = field(default_factory=set)
     #: By generation, the runs that give those that are being built their part; None if that is not possible.
     branches: dict[int, Ingestion | None] = field(default_factory=dict)
+    #: Of a branch: whether its embedder works.
+    usable: bool = True
     _failing: int = 0
     _vectors: dict[int, Vectors] = field(default_factory=dict)
 

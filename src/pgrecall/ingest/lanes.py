@@ -40,7 +40,7 @@ def branches(job: Ingestion) -> Flow[list[Ingestion]]:
         if number not in job.branches:
             job.branches[number] = _branch(job, generation)
         branch = job.branches[number]
-        if branch is not None:
+        if branch is not None and branch.usable:
             found.append(branch)
     return found
 
@@ -55,9 +55,9 @@ def _branch(job: Ingestion, generation: Generation) -> Ingestion | None:
     return Ingestion(lane=Lane(generation, embedder), budget=budget, into_ledger=False)
 
 
-def leave_out(job: Ingestion, branch: Ingestion, reason: Exception) -> None:
+def leave_out(branch: Ingestion, reason: Exception) -> None:
     """Have the rest of the run go without a generation whose embedder does not work."""
-    job.branches[branch.generation.generation_id] = None
+    branch.usable = False
     _leave_out(branch.generation, reason)
 
 

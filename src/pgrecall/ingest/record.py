@@ -1,4 +1,6 @@
-"""The record of a run: begun, kept alive, and ended as it ended."""
+"""The record of a run: begun, kept alive, and ended as it ended.
+
+What is embedded for generations that are being built is a run of its own, with another embedder."""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from threading import Event, Thread
 
 from pgrecall import telemetry
@@ -15,22 +18,32 @@ from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import Ingestion
 from pgrecall.store import runs
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.types import RunState
+from pgrecall.types import RunKind, RunState
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class _Record:
+    """The rows of a run."""
+
+    job: Ingestion
+    number: int
+    #: By generation, the rows of its branches that have embedded something.
+    branches: dict[int, int] = field(default_factory=dict)
+
+
 @contextmanager
-def recorded(session: Session, job: Ingestion) -> Iterator[None]:
+def recorded(session: Session, job: Ingestion, kind: RunKind = "ingest") -> Iterator[None]:
     """Keep what happens inside as one run."""
-    number = run(_begin(job), session)
+    record = run(_begin(job, kind), session)
     over = Event()
-    alive = Thread(target=_beat, args=(session, job, number, over), daemon=True)
+    alive = Thread(target=_beat, args=(session, record, over), daemon=True)
     alive.start()
     failure: BaseException | None = None
     began = time.perf_counter()
     try:
-        with _observed(job, number):
+        with _observed(job, record.number):
             yield
     except BaseException as exc:
         failure = exc
@@ -39,24 +52,26 @@ def recorded(session: Session, job: Ingestion) -> Iterator[None]:
         job.report.seconds = time.perf_counter() - began
         over.set()
         alive.join()
-        run(_end(job, number, failure), session)
+        run(_end(record, failure), session)
 
 
-def _beat(session: Session, job: Ingestion, number: int, over: Event) -> None:
+def _beat(session: Session, record: _Record, over: Event) -> None:
     while not over.wait(runs.BEAT):
-        run(_alive(job, number), session)
+        run(_alive(record), session)
 
 
 @asynccontextmanager
-async def recorded_async(session: AsyncSession, job: Ingestion) -> AsyncIterator[None]:
+async def recorded_async(
+    session: AsyncSession, job: Ingestion, kind: RunKind = "ingest"
+) -> AsyncIterator[None]:
     """As ``recorded``, awaiting."""
-    number = await run_async(_begin(job), session)
+    record = await run_async(_begin(job, kind), session)
     over = asyncio.Event()
-    alive = asyncio.create_task(_beat_async(session, job, number, over))
+    alive = asyncio.create_task(_beat_async(session, record, over))
     failure: BaseException | None = None
     began = time.perf_counter()
     try:
-        with _observed(job, number):
+        with _observed(job, record.number):
             yield
     except BaseException as exc:
         failure = exc
@@ -65,17 +80,15 @@ async def recorded_async(session: AsyncSession, job: Ingestion) -> AsyncIterator
         job.report.seconds = time.perf_counter() - began
         over.set()
         await alive
-        await run_async(_end(job, number, failure), session)
+        await run_async(_end(record, failure), session)
 
 
-async def _beat_async(
-    session: AsyncSession, job: Ingestion, number: int, over: asyncio.Event
-) -> None:
+async def _beat_async(session: AsyncSession, record: _Record, over: asyncio.Event) -> None:
     while not over.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), runs.BEAT)
             return
-        await run_async(_alive(job, number), session)
+        await run_async(_alive(record), session)
 
 
 def _observed(job: Ingestion, number: int) -> telemetry.Span:
@@ -87,24 +100,39 @@ def _observed(job: Ingestion, number: int) -> telemetry.Span:
     )
 
 
-def _begin(job: Ingestion) -> Flow[int]:
-    number = yield from runs.begin(job.generation)
+def _begin(job: Ingestion, kind: RunKind) -> Flow[_Record]:
+    number = yield from runs.begin(job.generation, kind)
     job.report.cost = job.budget.cost(0)
     logger.info(
         "Run %d of %s began.", number, job.generation.collection, extra=_fields(job, number)
     )
-    return number
+    return _Record(job, number)
 
 
-def _alive(job: Ingestion, number: int) -> Flow[None]:
+def _alive(record: _Record) -> Flow[None]:
     try:
-        yield from runs.beat(number, job.report)
+        yield from runs.beat(record.number, record.job.report)
+        for number, branch in (yield from _branches(record)):
+            yield from runs.beat(number, branch.report)
     except DatabaseError as exc:
         # The next one may get through; if none does, the run ends by itself.
-        logger.debug("Run %d could not say that it lives: %s", number, exc)
+        logger.debug("Run %d could not say that it lives: %s", record.number, exc)
 
 
-def _end(job: Ingestion, number: int, failure: BaseException | None) -> Flow[None]:
+def _branches(record: _Record) -> Flow[list[tuple[int, Ingestion]]]:
+    """What was embedded for other generations, each with its row."""
+    found = []
+    for generation_id, branch in list(record.job.branches.items()):
+        if branch is None or not branch.report.embedded:
+            continue
+        if generation_id not in record.branches:
+            record.branches[generation_id] = yield from runs.begin(branch.generation, "reindex")
+        found.append((record.branches[generation_id], branch))
+    return found
+
+
+def _end(record: _Record, failure: BaseException | None) -> Flow[None]:
+    job, number = record.job, record.number
     state, error = _outcome(job, failure)
     fields = {**_fields(job, number), "state": state, "error": error}
     logger.info("Run %d of %s: %s.", number, job.generation.collection, state, extra=fields)
@@ -113,6 +141,8 @@ def _end(job: Ingestion, number: int, failure: BaseException | None) -> Flow[Non
             yield from runs.forget(number)
         else:
             yield from runs.end(number, job.report, state, error)
+        for row, branch in (yield from _branches(record)):
+            yield from runs.end(row, branch.report, state, error)
     except DatabaseError as exc:
         # Nothing is lost but the record: the run counts as killed.
         logger.warning("The end of run %d could not be recorded: %s", number, exc)

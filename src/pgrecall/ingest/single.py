@@ -7,7 +7,7 @@ from pgrecall.flow import Flow
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import Ingestion
 from pgrecall.ingest.stages import embed_alone, identified
-from pgrecall.store import documents, jobs, queue
+from pgrecall.store import documents, queue, settling
 from pgrecall.store.documents import Prepared
 from pgrecall.store.queue import Queued
 from pgrecall.store.session import fetch, transaction
@@ -17,6 +17,7 @@ def changed(job: Ingestion, queued: Queued) -> Flow[Prepared | None]:
     """The document, to be chunked and embedded; None if it is stored as it is."""
     prepared = identified(job.generation, queued.document)
     entry = (yield from documents.ledger([prepared.key])).get(prepared.key)
+    prepared.known = entry is not None and entry.content_hash is not None
     here = entry is not None and job.generation.generation_id in entry.generations
     if entry is None or entry.content_hash != prepared.content_hash or not here:
         return prepared
@@ -44,10 +45,6 @@ def _write(queued: Queued, prepared: Prepared, since: float) -> Flow[bool]:
         return False
     yield from documents.write(prepared.generation, [prepared])
     # Last, since it waits for others who do the same. And so that settling knows how much was written.
-    yield from jobs.settle_soon(queued.collection_id, since, delay=SETTLE_DELAY)
+    yield from settling.settle_soon(queued.collection_id, since)
     yield from fetch("SELECT pg_stat_force_next_flush()")
     return True
-
-
-#: Seconds after the first document until a collection is looked at, whether to settle it.
-SETTLE_DELAY = 2.0

@@ -164,13 +164,18 @@ def vectorize(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]
 
 def embed_alone(job: Ingestion, item: Prepared) -> Flow[None]:
     """As ``embed``, of one document: what refuses it is raised, and nothing is reported."""
+    yield from vectorize_alone(job, item)
+    yield from branch_out(job, [item])
+
+
+def vectorize_alone(job: Ingestion, item: Prepared) -> Flow[None]:
+    """As ``embed_alone``, for the generation of the run alone."""
     lane = job.lane
     yield from _cut_anew(lane, [item])
     known = yield from job.known(lane, [item])
     refusal = yield from _embed(job, lane, [item], known)
     if refusal is not None:
         raise refusal
-    yield from branch_out(job, [item])
 
 
 def _cut_anew(lane: Lane, group: Sequence[Prepared]) -> Flow[None]:
@@ -191,7 +196,7 @@ def branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
                 yield from compute(partial(chunk, branch, item))
             done = yield from vectorize(branch, copies)
         except lanes.UNUSABLE as exc:
-            lanes.leave_out(job, branch, exc)
+            lanes.leave_out(branch, exc)
             continue
         prepared = {item.key: item for item in done}
         for item in group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from psycopg import sql
 
@@ -38,18 +39,22 @@ _LACKING = """
 """
 
 
-def lacking(generation: Generation, after: Place | None, limit: int) -> Flow[list[Place]]:
-    """The next documents whose stored version the generation does not hold, by uri."""
+def lacking(
+    generation: Generation, after: Place | None, limit: int, but: Sequence[UUID] = ()
+) -> Flow[list[Place]]:
+    """The next documents whose stored version the generation does not hold, by uri; ``but`` not these."""
     further = "" if after is None else "AND (uri, tenant_id) > (%s, %s)"
+    others = "AND document_id <> ALL(%s)" if but else ""
     rows = yield from fetch(
         sql.SQL(
-            f"SELECT uri, tenant_id, document_id, octet_length(text) {_LACKING} {further}"
+            f"SELECT uri, tenant_id, document_id, octet_length(text) {_LACKING} {further} {others}"
             " ORDER BY uri, tenant_id LIMIT %s"
         ),
         [
             generation.collection_id,
             generation.generation_id,
             *([] if after is None else [after.uri, after.tenant_id]),
+            *([list(but)] if but else []),
             limit,
         ],
     )
@@ -83,15 +88,20 @@ def count_lacking(generation: Generation) -> Flow[tuple[int, int]]:
 
 
 def stored(generation: Generation, keys: Sequence[Key]) -> Flow[list[Prepared]]:
-    """Documents as they are stored, to be chunked for the generation."""
+    """Those of the documents that the generation lacks, as they are stored, to be chunked for it."""
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, uri, title, mime_type, markup, language, content_hash, text, pages,
                metadata, source, media
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
+           AND NOT generations @> ARRAY[%s::integer]
         """,
-        [list({tenant for tenant, _ in keys}), [identity for _, identity in keys]],
+        [
+            list({tenant for tenant, _ in keys}),
+            [identity for _, identity in keys],
+            generation.generation_id,
+        ],
     )
     return [
         Prepared(

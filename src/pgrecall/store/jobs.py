@@ -1,4 +1,4 @@
-"""The jobs of the queue: counted, listed, tried again, given up, taken over from the dead, and settling."""
+"""The jobs of the queue: counted, listed, tried again, given up, taken over from the dead."""
 
 from __future__ import annotations
 
@@ -6,29 +6,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg import sql
-from psycopg.types.json import Jsonb
-
 from pgrecall.flow import Flow
-from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
 
 #: The queue and the tasks, by the names that procrastinate knows them by.
 QUEUE, INGEST, SETTLE = "pgrecall", "pgrecall.ingest", "pgrecall.settle"
+REINDEX, FINISH = "pgrecall.reindex", "pgrecall.finish"
+#: What waits for workers, and all that is listed when it fails.
+WAITING, LISTED = [INGEST, REINDEX], [INGEST, REINDEX, FINISH]
+
+
+#: What every job has to do with: a document of ``queue``, some of ``batches``, or the end of a generation.
+_HANDED = """
+    SELECT job_id, collection_id, uri, tenant_id, error, created_at, 1 AS documents,
+           NULL::integer AS generation_id
+      FROM pgrecall.queue
+     UNION ALL
+    SELECT job_id, g.collection_id, uri, tenant_ids[1], error, b.created_at, cardinality(document_ids),
+           b.generation_id
+      FROM pgrecall.batches AS b JOIN pgrecall.generations AS g ON g.generation_id = b.generation_id
+     WHERE job_id IS NOT NULL
+     UNION ALL
+    SELECT j.id, g.collection_id, '', '', r.error, g.created_at, 0, g.generation_id
+      FROM pgrecall.procrastinate_jobs AS j
+      JOIN pgrecall.generations AS g ON g.generation_id = (j.args ->> 'generation_id')::integer
+      LEFT JOIN pgrecall.reindexings AS r ON r.generation_id = g.generation_id
+     WHERE j.task_name = 'pgrecall.finish'
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedJob:
-    """A document that no worker could take in, and why."""
+    """What no worker could do, and why: take a document in, add documents to a generation, finish one."""
 
     job_id: int
     collection: str
+    #: Of the document, or of the first of them; empty for the end of a generation.
     uri: str
     tenant_id: str
     error: str
     attempts: int
-    #: When the document was handed over.
+    #: When it was handed over.
     enqueued: datetime
+    documents: int
+    #: The generation that they are for; None if the document was to be taken in.
+    generation_id: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +71,15 @@ class QueueStatus:
 def status() -> Flow[QueueStatus]:
     """Count the documents in the queue of the database."""
     rows = yield from fetch(
-        """
-        SELECT count(*) FILTER (WHERE status = 'todo' AND attempts = 0),
-               count(*) FILTER (WHERE status = 'doing'),
-               count(*) FILTER (WHERE status = 'todo' AND attempts > 0),
-               count(*) FILTER (WHERE status = 'failed'),
+        f"""
+        SELECT coalesce(sum(documents) FILTER (WHERE status = 'todo' AND attempts = 0), 0),
+               coalesce(sum(documents) FILTER (WHERE status = 'doing'), 0),
+               coalesce(sum(documents) FILTER (WHERE status = 'todo' AND attempts > 0), 0),
+               coalesce(sum(documents) FILTER (WHERE status = 'failed'), 0),
                (SELECT count(*) FROM pgrecall.procrastinate_workers
                  WHERE last_heartbeat > now() - interval '30 seconds')
-          FROM pgrecall.procrastinate_jobs JOIN pgrecall.queue ON job_id = id
-        """
+          FROM pgrecall.procrastinate_jobs JOIN ({_HANDED}) AS q ON job_id = id
+        """  # noqa: S608 (constants only)
     )
     waiting, working, retrying, failed_, workers = rows[0]
     return QueueStatus(
@@ -66,16 +88,17 @@ def status() -> Flow[QueueStatus]:
 
 
 def failed(collection: str | None = None) -> Flow[list[FailedJob]]:
-    """The documents that failed for good, oldest first."""
+    """What failed for good, oldest first."""
     rows = yield from fetch(
-        """
-        SELECT q.job_id, c.name, q.uri, q.tenant_id, coalesce(q.error, ''), j.attempts, q.created_at
-          FROM pgrecall.queue AS q
+        f"""
+        SELECT q.job_id, c.name, q.uri, q.tenant_id, coalesce(q.error, ''), j.attempts, q.created_at,
+               q.documents, q.generation_id
+          FROM ({_HANDED}) AS q
           JOIN pgrecall.procrastinate_jobs AS j ON j.id = q.job_id
           JOIN pgrecall.collections AS c ON c.collection_id = q.collection_id
          WHERE j.status = 'failed' AND (%s::text IS NULL OR c.name = %s)
          ORDER BY q.job_id
-        """,
+        """,  # noqa: S608 (constants only)
         [collection, collection],
     )
     return [
@@ -87,6 +110,8 @@ def failed(collection: str | None = None) -> Flow[list[FailedJob]]:
             error=row[4],
             attempts=row[5],
             enqueued=row[6],
+            documents=row[7],
+            generation_id=row[8],
         )
         for row in rows
     ]
@@ -99,12 +124,12 @@ def retry(job_ids: Sequence[int] | None = None) -> Flow[int]:
         WITH again AS (
             UPDATE pgrecall.procrastinate_jobs
                SET status = 'todo', attempts = 0, scheduled_at = NULL, worker_id = NULL
-             WHERE status = 'failed' AND queue_name = %s AND task_name = %s
+             WHERE status = 'failed' AND queue_name = %s AND task_name = ANY(%s)
                AND (%s::bigint[] IS NULL OR id = ANY(%s))
             RETURNING id)
         SELECT id FROM again
         """,
-        [QUEUE, INGEST, job_ids, job_ids],
+        [QUEUE, LISTED, job_ids, job_ids],
     )
     yield from _announce([row[0] for row in rows])
     return len(rows)
@@ -127,11 +152,11 @@ def discard(job_ids: Sequence[int] | None = None) -> Flow[int]:
     rows = yield from fetch(
         """
         DELETE FROM pgrecall.procrastinate_jobs
-         WHERE status = 'failed' AND queue_name = %s AND task_name = %s
+         WHERE status = 'failed' AND queue_name = %s AND task_name = ANY(%s)
            AND (%s::bigint[] IS NULL OR id = ANY(%s))
         RETURNING id
         """,
-        [QUEUE, INGEST, job_ids, job_ids],
+        [QUEUE, LISTED, job_ids, job_ids],
     )
     return len(rows)
 
@@ -148,14 +173,14 @@ def take_over(*, stalled_after: float, attempts: int) -> Flow[int]:
 def _take_over(stalled_after: float, attempts: int) -> Flow[int]:
     rows = yield from fetch(
         """
-        SELECT j.id, j.task_name = %s, j.attempts + 1 >= %s FROM pgrecall.procrastinate_jobs AS j
+        SELECT j.id, j.task_name = ANY(%s), j.attempts + 1 >= %s FROM pgrecall.procrastinate_jobs AS j
          WHERE j.status = 'doing' AND j.queue_name = %s AND NOT EXISTS (
                SELECT FROM pgrecall.procrastinate_workers AS w
                 WHERE w.id = j.worker_id
                   AND w.last_heartbeat > now() - make_interval(secs => %s))
          ORDER BY j.id FOR UPDATE SKIP LOCKED
         """,
-        [SETTLE, attempts, QUEUE, stalled_after],
+        [[SETTLE, FINISH], attempts, QUEUE, stalled_after],
     )
     exhausted = [job for job, settles, last in rows if last and not settles]
     again = [job for job, settles, last in rows if not last and not settles]
@@ -171,8 +196,11 @@ def _take_over(stalled_after: float, attempts: int) -> Flow[int]:
         """
         WITH dead AS (
             UPDATE pgrecall.procrastinate_jobs SET status = 'failed', attempts = attempts + 1
-             WHERE id = ANY(%s) RETURNING id)
-        UPDATE pgrecall.queue SET error = 'Each worker that took the document died.'
+             WHERE id = ANY(%s) RETURNING id),
+        documents AS (
+            UPDATE pgrecall.queue SET error = 'Each worker that took the document died.'
+              FROM dead WHERE job_id = id)
+        UPDATE pgrecall.batches SET error = 'Each worker that took the documents died.'
           FROM dead WHERE job_id = id
         """,
         [exhausted],
@@ -195,79 +223,14 @@ def _settle_again(job_ids: Sequence[int]) -> Flow[None]:
     )
 
 
-def settle_soon(collection_id: int, since: float, *, delay: float) -> Flow[None]:
-    """Have the collection settled in so many seconds, unless that is planned already.
-
-    ``since`` is when there was first something to settle, in seconds since 1970.
-    """
-    name = f"pgrecall.settle:{collection_id}"
-    yield from fetch(
-        """
-        INSERT INTO pgrecall.procrastinate_jobs
-               (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
-        VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
-        ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
-        """,
-        [QUEUE, SETTLE, name, name, Jsonb({"collection_id": collection_id, "since": since}), delay],
-    )
-
-
-def settle_now() -> Flow[None]:
-    """Whatever is to be settled soon, now."""
-    yield from fetch(
-        """
-        UPDATE pgrecall.procrastinate_jobs SET scheduled_at = NULL
-         WHERE status = 'todo' AND queue_name = %s AND task_name = %s
-        """,
-        [QUEUE, SETTLE],
-    )
-
-
-def due(collection_id: int) -> Flow[bool]:
-    """Whether documents of the collection are in hand, or could be taken up now."""
-    rows = yield from fetch(
-        """
-        SELECT EXISTS (
-            SELECT FROM pgrecall.queue AS q JOIN pgrecall.procrastinate_jobs AS j ON j.id = q.job_id
-             WHERE q.collection_id = %s AND (j.status = 'doing' OR j.status = 'todo'
-                   AND (j.scheduled_at IS NULL OR j.scheduled_at <= now())))
-        """,
-        [collection_id],
-    )
-    return bool(rows[0][0])
-
-
 def waits() -> Flow[bool]:
-    """Whether a document waits that could be taken up now, or as soon as another version of it is done."""
+    """Whether something waits that could be taken up now, or as soon as another version of it is done."""
     rows = yield from fetch(
         """
         SELECT EXISTS (SELECT FROM pgrecall.procrastinate_jobs
-                        WHERE status = 'todo' AND task_name = %s
+                        WHERE status = 'todo' AND task_name = ANY(%s)
                           AND (scheduled_at IS NULL OR scheduled_at <= now()))
         """,
-        [INGEST],
+        [WAITING],
     )
     return bool(rows[0][0])
-
-
-def collection_name(collection_id: int) -> Flow[str | None]:
-    """What the collection is called; None if it was dropped."""
-    rows = yield from fetch(
-        "SELECT name FROM pgrecall.collections WHERE collection_id = %s", [collection_id]
-    )
-    return str(rows[0][0]) if rows else None
-
-
-def unsettled(generation: Generation) -> Flow[int]:
-    """Chunks that came or went since the last settling, whoever wrote them; about."""
-    rows = yield from fetch(
-        sql.SQL(
-            """
-            SELECT greatest(pg_stat_get_mod_since_analyze(c.oid), abs(c.reltuples - g.chunk_count))::bigint
-              FROM pg_class AS c, pgrecall.generations AS g
-             WHERE c.oid = {table}::regclass AND g.generation_id = %s
-            """
-        ).format(table=sql.Literal(f"pgrecall.{generation.table}")),
-        [generation.generation_id],
-    )
-    return int(rows[0][0])

@@ -1,4 +1,4 @@
-"""The runs: what each ingestion did, what it cost, and whether it is still alive.
+"""The runs: what each ingestion or reindexing did, what it cost, and whether it is still alive.
 
 A run that is killed cannot write that down. So a run says every few seconds that it lives, and one that
 has not been heard of for longer counts as killed. Nothing else tells it as well: a lock would hold a
@@ -15,7 +15,7 @@ from psycopg import sql
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch
-from pgrecall.types import IngestReport, Run, RunState
+from pgrecall.types import IngestReport, Run, RunKind, RunState
 
 #: Seconds between two signs of life.
 BEAT = 5.0
@@ -39,14 +39,17 @@ class Throughput:
         return max(chunks / self.chunks_per_second, embedding)
 
 
-def begin(generation: Generation) -> Flow[int]:
-    """A new run; its number."""
+def begin(
+    generation: Generation, kind: RunKind = "ingest", *, by_worker: bool = False, ago: float = 0.0
+) -> Flow[int]:
+    """A new run, which began so many seconds ago; its number."""
     rows = yield from fetch(
         """
-        INSERT INTO pgrecall.runs (collection, embedder, started_at, seen_at)
-        VALUES (%s, %s, clock_timestamp(), clock_timestamp()) RETURNING run_id
+        INSERT INTO pgrecall.runs (collection, embedder, kind, by_worker, started_at, seen_at)
+        VALUES (%s, %s, %s, %s, clock_timestamp() - make_interval(secs => %s), clock_timestamp())
+        RETURNING run_id
         """,
-        [generation.collection, generation.embedder],
+        [generation.collection, generation.embedder, kind, by_worker, ago],
     )
     number: int = rows[0][0]
     return number
@@ -54,26 +57,38 @@ def begin(generation: Generation) -> Flow[int]:
 
 def beat(run_id: int, report: IngestReport) -> Flow[None]:
     """The run lives, and has come so far."""
-    yield from _update(run_id, report, "running", None)
+    yield from _update(run_id, report, "running", None, 0.0)
 
 
-def end(run_id: int, report: IngestReport, state: RunState, error: str | None) -> Flow[None]:
-    """The run is over."""
-    yield from _update(run_id, report, state, error)
+def end(
+    run_id: int, report: IngestReport, state: RunState, error: str | None, *, idle: float = 0.0
+) -> Flow[None]:
+    """The run is over, and has done nothing for so many seconds."""
+    yield from _update(run_id, report, state, error, idle)
 
 
-def _update(run_id: int, report: IngestReport, state: RunState, error: str | None) -> Flow[None]:
+def record(
+    generation: Generation, report: IngestReport, kind: RunKind, *, ago: float
+) -> Flow[None]:
+    """A run that is over already, and began so many seconds ago."""
+    number = yield from begin(generation, kind, ago=ago)
+    yield from end(number, report, "done", None)
+
+
+def _update(
+    run_id: int, report: IngestReport, state: RunState, error: str | None, idle: float
+) -> Flow[None]:
     # In a transaction of the caller's own, now() would stand still.
     yield from fetch(
         """
         UPDATE pgrecall.runs
-           SET seen_at = clock_timestamp(), state = %s, error = %s, new = %s, changed = %s,
-               renamed = %s, unchanged = %s, removed = %s, failed = %s, left_out = %s, chunks = %s,
-               embedded = %s, tokens = %s, cost = %s
+           SET seen_at = clock_timestamp() - make_interval(secs => %s), state = %s, error = %s,
+               new = %s, changed = %s, renamed = %s, unchanged = %s, removed = %s, failed = %s,
+               left_out = %s, chunks = %s, embedded = %s, tokens = %s, cost = %s
          WHERE run_id = %s
         """,
         [
-            *(state, error, report.new, report.changed, report.renamed, report.unchanged),
+            *(idle, state, error, report.new, report.changed, report.renamed, report.unchanged),
             report.removed,
             *(len(report.failed), report.left, report.chunks, report.embedded),
             *(report.tokens, report.cost, run_id),
@@ -90,7 +105,7 @@ def recent(collection: str | None, limit: int) -> Flow[list[Run]]:
     """The last runs, newest first: of a collection, or of all."""
     rows = yield from fetch(
         """
-        SELECT run_id, collection, embedder,
+        SELECT run_id, collection, embedder, kind, by_worker,
                CASE WHEN state = 'running' AND seen_at < now() - make_interval(secs => %s)
                     THEN 'killed' ELSE state END,
                started_at, seen_at, extract(epoch FROM seen_at - started_at)::double precision,
@@ -106,7 +121,17 @@ def recent(collection: str | None, limit: int) -> Flow[list[Run]]:
 
 def _run(*row: Any) -> Run:
     names = (
-        *("run_id", "collection", "embedder", "state", "started_at", "ended_at", "seconds"),
+        *(
+            "run_id",
+            "collection",
+            "embedder",
+            "kind",
+            "by_worker",
+            "state",
+            "started_at",
+            "ended_at",
+        ),
+        "seconds",
         *("new", "changed", "renamed", "unchanged", "removed", "failed", "left", "chunks"),
         *("embedded", "tokens", "cost", "error"),
     )

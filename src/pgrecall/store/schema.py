@@ -306,8 +306,8 @@ paid_vectors = Table(
     CheckConstraint("num_nonnulls(embedding, embedding_full) = 1", name="embedding"),
 )
 
-#: The foreign key of ``queue`` to procrastinate's jobs, which only the migration knows.
-TO_JOBS = "fk_queue_procrastinate_jobs"
+#: The foreign keys to procrastinate's jobs, which only the migration knows.
+TO_JOBS = ("fk_queue_procrastinate_jobs", "fk_batches_procrastinate_jobs")
 
 # Documents that wait for a worker: one row a job of procrastinate's, whose tables stand beside these. The
 # row goes in the transaction that writes the document, so a job without one has nothing left to do.
@@ -339,13 +339,60 @@ queue = Table(
     Index(None, "collection_id", "uri"),
 )
 
-# What each ingestion did and cost. Names instead of keys: what was spent outlives the collection.
+# Stored documents that workers are to add to a generation: one row a job. The row goes when its documents
+# are there; without a job, somebody gave them up.
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch_id", BigInteger, Identity(always=True), primary_key=True),
+    Column(
+        "generation_id",
+        Integer,
+        ForeignKey(generations.c.generation_id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("job_id", BigInteger, unique=True),
+    # Of the first document.
+    Column("uri", Text(collation="C"), nullable=False),
+    # The keys of the documents, the first with the first.
+    Column("tenant_ids", ARRAY(Text), nullable=False),
+    Column("document_ids", ARRAY(Uuid), nullable=False),
+    # Why the last attempt failed.
+    Column("error", Text),
+    _created(),
+)
+
+# Generations that were handed over to workers.
+reindexings = Table(
+    "reindexings",
+    metadata,
+    Column(
+        "generation_id",
+        Integer,
+        ForeignKey(generations.c.generation_id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    # Tokens that may still be embedded; null: as many as it takes.
+    Column("remaining", BigInteger),
+    # Whether documents were left out for want of them.
+    Column("exceeded", Boolean, nullable=False, server_default=text("false")),
+    # Why the last attempt to finish it failed.
+    Column("error", Text),
+)
+
+# What each ingestion and each reindexing did and cost. Names instead of keys: what was spent outlives the
+# collection.
 runs = Table(
     "runs",
     metadata,
     Column("run_id", BigInteger, Identity(always=True), primary_key=True),
     Column("collection", Text, nullable=False),
     Column("embedder", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default=text("'ingest'")),
+    # Whether it is the work of one worker, over a span of time.
+    Column("by_worker", Boolean, nullable=False, server_default=text("false")),
     Column("state", Text, nullable=False, server_default=text("'running'")),
     _created("started_at"),
     # Moved on while the run lives, and left at its end.
@@ -360,6 +407,7 @@ runs = Table(
     # US dollars; null where no price is known.
     Column("cost", Float),
     Column("error", Text),
+    CheckConstraint("kind IN ('ingest', 'reindex')", name="kind"),
     CheckConstraint(
         "state IN ('running', 'done', 'stopped', 'failed', 'interrupted')", name="state"
     ),
@@ -369,6 +417,7 @@ runs = Table(
 __all__ = [
     "SCHEMA",
     "TO_JOBS",
+    "batches",
     "changes",
     "chunks",
     "collections",
@@ -380,6 +429,7 @@ __all__ = [
     "paid_vectors",
     "queries",
     "queue",
+    "reindexings",
     "runs",
     "sources",
 ]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
 
 from psycopg import sql
 
 from pgrecall.flow import Flow
 from pgrecall.store import runs
+from pgrecall.store.batches import Handed, handed
 from pgrecall.store.collections import Generation
 from pgrecall.store.runs import Throughput
 from pgrecall.store.session import fetch
+from pgrecall.store.storage import Storage
 from pgrecall.types import Run
 
 
@@ -25,6 +29,35 @@ class IndexBuild:
     phase: str
     #: How much of the phase is done, 0 to 1; None where Postgres does not say.
     done: float | None
+
+
+State: TypeAlias = Literal["building", "active", "retired"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationStatus:
+    """A generation in figures."""
+
+    generation_id: int
+    #: "active": searched. "building": gets all that is written. "retired": can be gone back to.
+    state: State
+    embedder: str
+    dimensions: int
+    chunking: Mapping[str, Any]
+    storage: Storage
+    #: Documents whose stored version it holds, and those that it lacks.
+    documents: int
+    lacking: int
+    #: Of these, documents that wait for a worker or are in hand, and those that workers failed to add.
+    queued: int
+    failed: int
+    #: On disk, with its indexes.
+    bytes: int
+    #: Whether its HNSW index is there.
+    indexed: bool
+    created_at: datetime
+    #: When it became the one that is searched, last; None while it never was.
+    activated_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +83,8 @@ class CollectionStatus:
     indexed: bool
     #: Number -> "active", "building" or "retired". The figures are those of the active one.
     generations: Mapping[int, str]
+    #: The generation that is being built; None if there is none.
+    reindexing: GenerationStatus | None
     building: IndexBuild | None
     #: Of the last runs that wrote anything; None if there was none.
     throughput: Throughput | None
@@ -106,12 +141,68 @@ def status(generation: Generation) -> Flow[CollectionStatus]:
         index_bytes=(yield from _index_bytes(generation)),
         indexed=indexed,
         generations=dict(states),
+        reindexing=(yield from _reindexing(generation, dict(states))),
         building=(yield from building(generation)),
         throughput=(yield from runs.throughput(generation.embedder, generation.collection)),
         spent_tokens=spent_tokens,
         spent=spent,
         last_run=last[0] if last else None,
     )
+
+
+def _reindexing(generation: Generation, states: Mapping[int, str]) -> Flow[GenerationStatus | None]:
+    if "building" not in states.values():
+        return None
+    every = yield from statuses(generation.collection)
+    return next((item for item in every if item.state == "building"), None)
+
+
+def statuses(collection: str) -> Flow[list[GenerationStatus]]:
+    """All generations of a collection, oldest first. Counts documents, so it reads their table."""
+    rows = yield from fetch(
+        """
+        WITH held AS (
+            SELECT g.generation_id, count(d.uri) AS held
+              FROM pgrecall.generations AS g
+              JOIN pgrecall.collections AS c ON c.collection_id = g.collection_id AND c.name = %s
+              LEFT JOIN pgrecall.documents AS d
+                ON d.collection_id = c.collection_id AND d.content_hash IS NOT NULL
+               AND d.generations @> ARRAY[g.generation_id]
+             GROUP BY g.generation_id
+        )
+        SELECT g.generation_id, g.state, g.embedder, g.dimensions, g.chunking, held.held,
+               (SELECT count(*) FROM pgrecall.documents AS d
+                 WHERE d.collection_id = g.collection_id AND d.content_hash IS NOT NULL) - held.held,
+               coalesce(pg_total_relation_size(to_regclass('pgrecall.chunks_g' || g.generation_id)), 0),
+               EXISTS (SELECT FROM pg_index WHERE indisvalid AND indexrelid =
+                       to_regclass('pgrecall.chunks_g' || g.generation_id || '_embedding')),
+               g.created_at, g.activated_at, g.storage, g.metric, g.prefix
+          FROM pgrecall.generations AS g JOIN held USING (generation_id)
+         ORDER BY g.generation_id
+        """,
+        [collection],
+    )
+    given = yield from handed(collection)
+    none = Handed(queued=0, failed=0)
+    return [
+        GenerationStatus(
+            generation_id=row[0],
+            state=row[1],
+            embedder=row[2],
+            dimensions=row[3],
+            chunking=row[4],
+            documents=row[5],
+            lacking=row[6],
+            queued=given.get(row[0], none).queued,
+            failed=given.get(row[0], none).failed,
+            bytes=row[7],
+            indexed=row[8],
+            created_at=row[9],
+            activated_at=row[10],
+            storage=Storage(type=row[11], metric=row[12], prefix=row[13]),
+        )
+        for row in rows
+    ]
 
 
 def building(generation: Generation) -> Flow[IndexBuild | None]:

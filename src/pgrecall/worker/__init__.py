@@ -1,8 +1,9 @@
-"""Workers: processes that take documents out of the queue, any number of them on any number of hosts.
+"""Workers: processes that take work out of the queue, any number of them on any number of hosts.
 
-procrastinate gives out the jobs, one version of one document each, and never two of the same document at
-once. A job chunks, embeds (together with the other jobs of the worker) and swaps the document in; no
-connection is held while an embedder is asked.
+procrastinate gives out the jobs. Most are one version of one document each, and never two of the same document
+at once: a job chunks, embeds (together with the other jobs of the worker) and swaps the document in. Others
+are some stored documents each, which a generation that is being built lacks. No connection is held while an
+embedder is asked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterable
 
 from pgrecall.embed.base import Embedder
 from pgrecall.store.session import AsyncSession
-from pgrecall.worker.desk import Desk
+from pgrecall.worker.accounts import Accounts
+from pgrecall.worker.embedders import Embedders
 from pgrecall.worker.options import WorkerOptions
 from pgrecall.worker.run import Worker
 
@@ -32,8 +34,9 @@ async def work(
     Documents in hand are finished first, or given back when ``grace`` is over.
     """
     chosen = options or WorkerOptions()
-    desk = Desk(session, embedders, callers=chosen.concurrency)
-    worker = Worker(url, desk, session, chosen)
+    opened = Embedders(embedders, callers=chosen.concurrency)
+    accounts = Accounts(session)
+    worker = Worker(url, session, chosen, opened, accounts)
     working = asyncio.create_task(worker.run())
     stopped = asyncio.create_task((stop or asyncio.Event()).wait())
     try:
@@ -42,5 +45,6 @@ async def work(
         stopped.cancel()
         worker.stop()
         await asyncio.wait([working])
-        await desk.close()
+        await accounts.close()
+        await opened.close()
     working.result()

@@ -19,9 +19,13 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pgrecall import errors
 from pgrecall.flow import run_async
-from pgrecall.store import jobs, jobtables
+from pgrecall.store import jobs, jobtables, settling
 from pgrecall.store.session import AsyncSession, check_async
+from pgrecall.worker.accounts import Accounts
 from pgrecall.worker.desk import Desk
+from pgrecall.worker.embedders import Embedders
+from pgrecall.worker.failing import Final
+from pgrecall.worker.filling import Filling
 from pgrecall.worker.options import Backoff, WorkerOptions
 
 logger = logging.getLogger("pgrecall.worker")
@@ -41,9 +45,19 @@ class Worker:
     schema pgrecall is the search path, so that no connection of anybody else's is touched.
     """
 
-    def __init__(self, url: str, desk: Desk, session: AsyncSession, options: WorkerOptions) -> None:
+    def __init__(
+        self,
+        url: str,
+        session: AsyncSession,
+        options: WorkerOptions,
+        embedders: Embedders,
+        accounts: Accounts,
+    ) -> None:
         jobtables.check()
-        self._url, self._desk, self._session, self._options = url, desk, session, options
+        self._url, self._session, self._options = url, session, options
+        self._accounts = accounts
+        self._desk = Desk(session, embedders, accounts)
+        self._filling = Filling(session, embedders, accounts)
         self._stopping = asyncio.Event()
         self._loop: Loop | None = None
 
@@ -73,20 +87,24 @@ class Worker:
             pause = min(2 * pause, LONGEST_ABSENCE)
 
     async def _work(self) -> None:
-        async with self._app() as app, _beside(self._look_after):
+        async with self._app() as app, _beside(self._look_after), _beside(self._accounts.keep):
             await self._take_over()
             await self._run_loop(app)
             if self._options.drain:
                 await self._drain(app)
 
     async def _drain(self, app: procrastinate.App) -> None:
-        # A newer version becomes due when the one in hand is done.
-        while not self._stopping.is_set() and await run_async(jobs.waits(), self._session):
-            await self._sleep(0.1)
+        while not self._stopping.is_set():
+            # A newer version becomes due when the one in hand is done.
+            while not self._stopping.is_set() and await run_async(jobs.waits(), self._session):
+                await self._sleep(0.1)
+                await self._run_loop(app)
+            # What was planned for a quiet moment: this is one.
+            await run_async(settling.settle_now(), self._session)
             await self._run_loop(app)
-        # What was planned for a quiet moment: this is one.
-        await run_async(jobs.settle_now(), self._session)
-        await self._run_loop(app)
+            # Finishing a generation may bring more to do, which is to be finished too.
+            if not await run_async(settling.left(), self._session):
+                return
 
     async def _run_loop(self, app: procrastinate.App) -> None:
         options = self._options
@@ -123,12 +141,19 @@ class Worker:
 
         @app.task(name=jobs.INGEST, pass_context=True, retry=backoff)
         async def ingest(context: JobContext, uri: str) -> None:
-            assert context.job.id is not None
-            await self._desk.ingest(context.job.id)
+            await self._desk.ingest(*_of(context, backoff))
+
+        @app.task(name=jobs.REINDEX, pass_context=True, retry=backoff)
+        async def reindex(context: JobContext, generation_id: int) -> None:
+            await self._filling.add(*_of(context, backoff))
 
         @app.task(name=jobs.SETTLE)
         async def settle(collection_id: int, since: float) -> None:
             await self._desk.settle(collection_id, since)
+
+        @app.task(name=jobs.FINISH, retry=backoff)
+        async def finish(generation_id: int) -> None:
+            await self._filling.finish(generation_id)
 
         async with app.open_async():
             yield app
@@ -180,6 +205,13 @@ class _Manager(JobManager):
         except Exception as exc:
             logger.warning("The end of a job could not be written down: %s", exc)
             self._lost()
+
+
+def _of(context: JobContext, backoff: Backoff) -> tuple[int, Final]:
+    """The number of a job, and whether it is given up if it fails now."""
+    job = context.job
+    assert job.id is not None
+    return job.id, lambda exc: backoff.get_retry_decision(exception=exc, job=job) is None
 
 
 @asynccontextmanager

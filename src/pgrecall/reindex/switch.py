@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from pgrecall import errors
 from pgrecall.flow import Flow
-from pgrecall.reindex import Reindexing, catch_up, of
+from pgrecall.reindex.fill import catch_up, of
+from pgrecall.reindex.work import Reindexing
 from pgrecall.retrieve import Target, follow
 from pgrecall.settle import settle
-from pgrecall.store import filling, generations, indexes
+from pgrecall.store import batches, filling, generations, indexes, lifecycle, runs
 from pgrecall.store.collections import Generation
 from pgrecall.types import Failure
 
@@ -44,20 +46,37 @@ def rollback(target: Target, *, force: bool) -> Flow[Generation]:
 
 
 def _switch(target: Target, chosen: Generation, *, force: bool) -> Flow[Generation]:
-    yield from generations.revive(chosen)
+    if not force:
+        yield from _undisturbed(chosen)
+    yield from lifecycle.revive(chosen)
     try:
         lacking, failed = yield from _complete(target, chosen, force=force)
     except Exception:
-        yield from generations.retire_again(chosen)
+        yield from lifecycle.retire_again(chosen)
         raise
     if lacking and not force:
-        yield from generations.retire_again(chosen)
+        yield from lifecycle.retire_again(chosen)
         example = f" ({failed[0].uri}: {failed[0].reason.rstrip('.')})" if failed else ""
         raise errors.GenerationIncomplete(
             f"Generation {chosen.generation_id} lacks documents, {lacking} of them{example}: "
             "try again, or activate it without them (force)."
         )
+    if not lacking:
+        # What workers failed to add is there by now.
+        yield from batches.withdraw(chosen)
     return (yield from follow(target))
+
+
+def _undisturbed(chosen: Generation) -> Flow[None]:
+    """Raises GenerationIncomplete while workers fill it: what they have not done would be done twice."""
+    given = (yield from batches.handed(chosen.collection)).get(chosen.generation_id)
+    if given is not None and given.queued:
+        name = chosen.collection
+        raise errors.GenerationIncomplete(
+            f"Workers are to add {given.queued:,} documents to generation {chosen.generation_id} yet: "
+            f"activate it when `pgrecall reindex {name} --status` says that it lacks none, or let "
+            f"`pgrecall reindex {name}` do the rest here."
+        )
 
 
 def _complete(
@@ -66,18 +85,21 @@ def _complete(
     """Activate it as soon as it lacks nothing; how many documents it does lack, and why."""
     lacking, _ = yield from filling.count_lacking(chosen)
     work: Reindexing | None = None
+    began = time.monotonic()
     for _ in range(ROUNDS):
         if lacking and not force:
             work = work or (yield from of(target, chosen))
             yield from catch_up(work)
         yield from indexes.index_all_metadata(chosen)
-        written = work.report.chunks if work else 0
+        written = work.job.report.chunks if work else 0
         yield from settle(chosen, lambda: target.embedder_of(chosen), written=written)
-        lacking = yield from generations.activate(chosen, force=force)
+        lacking = yield from lifecycle.activate(chosen, force=force)
         # Those that cannot be embedded are not waited for.
         if force or lacking <= (len(work.refused) if work else 0):
             break
-    return lacking, work.report.failed if work else ()
+    if work is not None:
+        yield from runs.record(chosen, work.job.report, "reindex", ago=time.monotonic() - began)
+    return lacking, work.job.report.failed if work else ()
 
 
 def drop(target: Target, number: int | None) -> Flow[list[int]]:
@@ -88,5 +110,5 @@ def drop(target: Target, number: int | None) -> Flow[list[int]]:
     else:
         chosen = [(yield from generations.numbered(name, number))]
     for generation in chosen:
-        yield from generations.drop(generation)
+        yield from lifecycle.drop(generation)
     return [generation.generation_id for generation in chosen]

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pgrecall.chunking import ChunkConfig
-from pgrecall.embed.base import Embedder
-from pgrecall.embed.models import known_model
 from pgrecall.flow import Flow, compute
+from pgrecall.ingest.budget import Budget, list_price
 from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk
-from pgrecall.reindex import choose
+from pgrecall.reindex.choice import Wanted, choose
 from pgrecall.retrieve import Target
 from pgrecall.store import filling, reuse
 from pgrecall.store.documents import Prepared
-from pgrecall.store.storage import Storage
 
 #: Documents that are chunked to estimate the rest, and bytes of text, at most.
 SAMPLE, SAMPLE_BYTES = 100, 4_000_000
@@ -42,14 +39,9 @@ class ReindexPlan:
     cost: float | None
 
 
-def plan(
-    target: Target,
-    embedder: str | Embedder | None,
-    chunking: ChunkConfig | None,
-    storage: Storage | None = None,
-) -> Flow[ReindexPlan]:
-    """Raises as ``reindex`` does for arguments that do not fit together."""
-    choice = yield from choose(target, embedder, chunking, storage)
+def plan(target: Target, wanted: Wanted) -> Flow[ReindexPlan]:
+    """Raises as ``reindex`` does for arguments that do not fit together; needs no key."""
+    choice = yield from choose(target, wanted, offline=True)
     generation = choice.generation
     count, size = yield from filling.count_lacking(generation)
     sample = yield from _sample(Lane(generation, choice.embedder))
@@ -72,7 +64,7 @@ def plan(
         chunks=round(scale * pieces),
         reused=round(scale * (pieces - len(new))),
         tokens=tokens,
-        cost=_cost(generation.embedder, tokens),
+        cost=Budget(price=list_price(generation.embedder)).cost(tokens),
     )
 
 
@@ -84,10 +76,3 @@ def _sample(lane: Lane) -> Flow[list[Prepared]]:
     for item in items:
         yield from compute(partial(chunk, job, item))
     return list(items)
-
-
-def _cost(embedder: str, tokens: int) -> float | None:
-    known = known_model(embedder)
-    if known is None:
-        return None
-    return tokens * (known.price or 0.0) / 1_000_000

@@ -1,0 +1,100 @@
+"""What a worker does for a generation: it adds a batch of documents, and finishes it when there are no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from pgrecall.embed.base import Embedder
+from pgrecall.errors import EmbeddingError
+from pgrecall.flow import Flow, compute
+from pgrecall.ingest.budget import Budget, affordable
+from pgrecall.ingest.stages import chunk, vectorize_alone
+from pgrecall.reindex.fill import chunked, embed, write
+from pgrecall.reindex.handing import hand_over_rest
+from pgrecall.reindex.work import Reindexing
+from pgrecall.settle import settle
+from pgrecall.store import batches, filling, indexes, reindexings, settling
+from pgrecall.store.batches import Batch
+from pgrecall.store.collections import Generation
+from pgrecall.store.documents import Key, Prepared
+from pgrecall.store.session import transaction
+
+
+def add(work: Reindexing, batch: Batch) -> Flow[None]:
+    """Give the generation the documents of the batch, as far as it still lacks them.
+
+    What is refused is tried again by itself, as a job of its own; if everything is, or if the batch is one
+    document, the reason is raised. Raises GenerationChanged if the generation was retired.
+    """
+    again: dict[Key, tuple[str, str]] = {}
+    if len(batch.keys) == 1:
+        yield from _add_alone(work, batch)
+    else:
+        again = yield from _add_several(work, batch)
+    yield from batches.done(batch, again)
+
+
+def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
+    for item in (yield from filling.stored(batch.generation, batch.keys)):
+        yield from compute(partial(chunk, work.job, item))
+        if (yield from _granted(work, batch, [item])):
+            yield from vectorize_alone(work.job, item)
+            taken = yield from filling.fill(batch.generation, [item])
+            work.done([item] if taken else [])
+
+
+def _add_several(work: Reindexing, batch: Batch) -> Flow[dict[Key, tuple[str, str]]]:
+    """Those that are refused, with their uris and the reasons."""
+    met: list[Prepared] = []
+    for group in (yield from chunked(work, batch.keys)):
+        granted = yield from _granted(work, batch, group)
+        met += granted
+        work.done((yield from write(work, (yield from embed(work, granted)))))
+    reasons = {failure.uri: failure.reason for failure in work.job.report.failed}
+    again = {
+        item.key: (item.document.uri, reasons[item.document.uri])
+        for item in met
+        if item.key in work.refused
+    }
+    if len(again) == len(met) > 1:
+        # Most likely the embedder is out of order: then it is, for all of them together.
+        raise EmbeddingError(reasons[met[0].document.uri])
+    work.job.report.failed.clear()
+    return again
+
+
+def _granted(work: Reindexing, batch: Batch, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
+    """The documents that the limit has tokens for, which are taken; the others are counted as left."""
+    if not batch.limited:
+        return list(group)
+    known = yield from work.job.vectors(work.job.lane).known(group, long=True)
+    price = Budget()
+    affordable(price, group, known)
+    tokens = price.spending.tokens
+    if (yield from reindexings.take(batch.generation, tokens)):
+        return list(group)
+    if len(group) == 1:
+        work.job.report.left += 1
+        work.job.report.left_tokens += tokens
+        return []
+    granted = []
+    for item in group:
+        granted += yield from _granted(work, batch, [item])
+    return granted
+
+
+def finish(generation: Generation, embedder: Embedder) -> Flow[None]:
+    """Indexes, statistics and measured recall; then what was written meanwhile is handed over, too.
+
+    Not if the limit was reached: it would be for nothing.
+    """
+    yield from indexes.index_all_metadata(generation)
+    limit, exceeded = yield from reindexings.remaining(generation)
+    budget = Budget(max_tokens=limit)
+    written = yield from settling.unsettled(generation)
+    yield from settle(generation, lambda: embedder, written=written, afford=budget.take)
+    if limit is not None:
+        yield from reindexings.take(generation, budget.spending.tokens)
+    if not exceeded:
+        yield from transaction(hand_over_rest(generation))

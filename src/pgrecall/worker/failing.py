@@ -1,0 +1,31 @@
+"""Why a job failed: told in the log, and kept with the job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pgrecall import errors
+from pgrecall.flow import Flow, run_async
+from pgrecall.store.session import AsyncSession
+
+logger = logging.getLogger("pgrecall.worker")
+
+#: Whether a job that failed so is not tried again.
+Final: TypeAlias = Callable[[Exception], bool]
+
+
+def reason(exc: Exception) -> str:
+    """In words for whoever looks through what failed."""
+    return str(exc) if isinstance(exc, errors.PgrecallError) else f"{type(exc).__name__}: {exc}"
+
+
+async def keep(session: AsyncSession, what: str, exc: Exception, kept: Flow[None]) -> None:
+    """Log it, and run the flow that keeps it."""
+    expected = isinstance(exc, errors.PgrecallError)
+    logger.warning("%s: %s", what, reason(exc), exc_info=None if expected else exc)
+    try:
+        await run_async(kept, session)
+    except errors.DatabaseError as lost:
+        logger.warning("The reason could not be kept: %s", lost)
