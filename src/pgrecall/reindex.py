@@ -143,7 +143,7 @@ def choose(
     new = new_generation(
         chosen,
         chunking or ChunkConfig.from_dict(base.chunking),
-        storage or kept(base.storage, chosen.dimensions, chosen.name),
+        storage or kept(base.storage, chosen.dimensions, chosen.name, before=base.dimensions),
     )
     generations.check(begun, new)
     if begun is not None:

@@ -53,7 +53,7 @@ BEGIN
         pgrecall.nearest_rows(s, generation, 'query', NULL, 'wanted', 'taken'));
     EXECUTE format($sql$
         CREATE OR REPLACE FUNCTION pgrecall.search_vector_g%1$s(
-            collection text, query halfvec, k integer, ef_search integer, recall double precision)
+            collection text, query vector, k integer, ef_search integer, recall double precision)
         RETURNS SETOF pgrecall.hit
         LANGUAGE plpgsql STABLE
         SET hnsw.iterative_scan = 'off'
@@ -67,21 +67,21 @@ BEGIN
             hits pgrecall.hit[];
             how text := 'hnsw';
         BEGIN
-            PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query::vector);
+            PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query);
             breadth := pgrecall.ef_search(g, k, ef_search, recall);
             IF g.indexed AND g.chunk_count > 2000 THEN
                 PERFORM set_config('hnsw.ef_search', breadth::text, true);
                 SELECT array_agg(n) INTO hits FROM pgrecall.nearest_g%1$s(
-                    query::vector, k, pgrecall.rows_to_compare(g.storage, k, breadth, false), NULL, NULL) AS n;
+                    query::%2$s, k, pgrecall.rows_to_compare(g.storage, k, breadth, false), NULL, NULL) AS n;
             END IF;
             IF coalesce(cardinality(hits), 0) < k THEN
-                r.embedding := query::vector;
+                r.embedding := query;
                 SELECT * INTO hits, how FROM pgrecall.vector_arm(g, pgrecall.scoped(g, r), k, false, breadth);
             END IF;
             RETURN QUERY SELECT * FROM pgrecall.vector_answer(hits, how);
         END
         $search$
-        $sql$, generation);
+        $sql$, generation, pgrecall.stored_type(s));
 END
 $$;
 
