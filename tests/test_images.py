@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 import pgrecall
 from pgrecall import Document, Image, LoadOptions, errors
+from pgrecall.embed.offline import sees
 from pgrecall.load import read
 from pgrecall.pictures import LONGEST, MAX_PIXELS, opened, thumbnail
 from pgrecall.tokens import open_tokenizer
@@ -148,8 +150,58 @@ def test_an_embedder_of_texts_refuses_pictures_one_by_one(
     assert all("static takes texts and no images" in f.reason for f in report.failed)
     with pytest.raises(errors.InvalidArgument, match="takes texts and no images"):
         docs.search(Image(picture()))
-    with pytest.raises(errors.InvalidArgument, match="ingest it directly"):
-        docs.enqueue(given[:1])
+    handed_over = docs.enqueue([album])
+    assert (handed_over.queued, handed_over.unchanged) == (0, 1)
+    assert [f.uri for f in docs.enqueue(named[:1]).failed] == [str(named[0])]
+
+
+@pytest.mark.parametrize("storage", ["halfvec", "vector"])
+def test_through_the_queue(
+    db: pgrecall.Database, database_url: str, album: Path, storage: Any
+) -> None:
+    docs = db.create_collection("album", embedder=Eye(), storage=storage)
+    assert docs.enqueue([album, Document(uri="a", text="", media=picture())]).queued == 5
+    for path in album.glob("my-*"):
+        path.unlink()
+    drain(database_url, Eye())
+    assert docs.search("blue", mode="vector", k=1)[0].metadata["image"] == "image/webp"
+    assert docs.search("red", mode="vector", k=1)[0].vector_score == pytest.approx(1, abs=1e-3)
+    assert {docs.document(uri).media is None for uri in ("a", str(album / "note.txt"))} == {
+        True,
+        False,
+    }
+    assert db.verify().healthy
+    assert db.queue_status().failed == 0
+
+
+def test_the_queue_names_what_cannot_be_embedded(db: pgrecall.Database, database_url: str) -> None:
+    docs = db.create_collection("texts")
+    docs.enqueue([Document(uri="red", text="red", media=picture())])
+    drain(database_url)
+    (failed,) = db.failed_jobs()
+    assert "static takes texts and no images" in failed.error
+    with psycopg.connect(database_url) as connection:
+        # As any SQL client may.
+        connection.execute(
+            "SELECT pgrecall.enqueue('texts', 'u', 'words', media => %s)", [picture()]
+        )
+
+
+def drain(url: str, *embedders: Any) -> None:
+    async def main() -> None:
+        async with pgrecall.connect_async(url) as db:
+            options = pgrecall.WorkerOptions(drain=True)
+            await db.work(embedders=embedders, options=options)
+
+    asyncio.run(main())
+
+
+def test_names_tell_what_an_embedder_takes() -> None:
+    assert sees("sentence-transformers:clip-ViT-B-32")
+    assert sees("sentence-transformers:sentence-transformers/clip-ViT-L-14")
+    for name in ("static", "openai:text-embedding-3-small", "openai:mine", "given:m@3", "Eye"):
+        assert not sees(name)
+    assert not sees("sentence-transformers:all-MiniLM-L6-v2")
 
 
 def test_questions_of_pictures(db: pgrecall.Database, tmp_path: Path) -> None:

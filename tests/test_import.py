@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -189,15 +188,14 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
         VectorSource(tmp_path / "rows.txt")
     with pytest.raises(errors.UnreadableSource, match="no file"):
         VectorSource(tmp_path / "none.csv")
-    with pytest.raises(errors.UnreadableSource, match=r"chroma\.sqlite3"):
+    with pytest.raises(errors.UnreadableSource, match="no folder of Chroma and has no Parquet"):
         VectorSource(tmp_path)
     np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
     with pytest.raises(errors.UnreadableSource, match=r"a\.jsonl beside it"):
         VectorSource(tmp_path / "a.npy")
     (tmp_path / "b.parquet").write_bytes(b"no parquet")
-    if find_spec("pyarrow"):
-        with pytest.raises(errors.UnreadableSource, match="no Parquet"):
-            VectorSource(tmp_path / "b.parquet")
+    with pytest.raises(errors.UnreadableSource, match="no Parquet"):
+        VectorSource(tmp_path / "b.parquet")
 
 
 def test_chroma(db: Database, tmp_path: Path) -> None:

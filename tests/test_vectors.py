@@ -252,8 +252,6 @@ def test_a_generation_that_is_being_built_embeds_the_text_itself(
 def test_a_collection_goes_out_and_comes_back_as_it_was(
     suffix: str, db: Database, database_url: str, tmp_path: Path
 ) -> None:
-    if suffix == ".parquet":
-        pytest.importorskip("pyarrow")
     tiny = TinyEmbedder()
     small = pgrecall.ChunkConfig(max_tokens=24, overlap_tokens=6, min_tokens=4)
     source = db.create_collection("source", embedder=tiny, chunking=small)
@@ -365,7 +363,7 @@ QDRANT = {
     "status": "ok",
 }
 PINECONE = {
-    "namespace": "n",
+    "namespace": "",
     "vectors": {
         "p1": {"id": "p1", "values": unit(1).tolist(), "metadata": {"text": "Olives.", "year": 1}},
         "2": {"id": "2", "values": unit(2).tolist(), "metadata": {"text": "Quinces."}},

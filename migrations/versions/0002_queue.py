@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("pages", ARRAY(sa.Integer), nullable=False),
         sa.Column("metadata", JSONB, nullable=False),
         sa.Column("notes", ARRAY(sa.Text), nullable=False),
+        sa.Column("media", sa.LargeBinary),
         sa.Column("error", sa.Text),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()

@@ -23,13 +23,14 @@ from pgrecall.store import (
     indexes,
     originals,
     queries,
+    recall,
     status,
     wordsearch,
 )
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus, IndexBuild
-from pgrecall.types import Document, Hit, Hits, Order
+from pgrecall.types import Document, FloatArray, Hit, Hits, Order
 
 
 class Defaults(TypedDict, total=False):
@@ -112,11 +113,14 @@ class _Described:
             yield from wordsearch.forget(generation)
             yield from indexes.build(generation)
 
-    def _measure_recall(self, questions: int) -> Flow[RecallReport]:
+    def _measure_recall(self, questions: int, embeddings: FloatArray | None) -> Flow[RecallReport]:
         if not 2 <= questions <= 10_000:
             raise errors.InvalidArgument(f"questions is 2 to 10,000, not {questions!r}.")
         target = self._target
         generation = yield from follow(target)
+        if embeddings is not None:
+            asked = recall.checked(embeddings, generation)
+            return (yield from recall.measure(generation, asked))
         embedder = target.embedder_of(generation)
         return (yield from measure_recall(generation, embedder, questions=questions))
 
@@ -208,12 +212,18 @@ class Collection(_Described, Generations, Ingesting, Exchanging):
         """
         run(self._index_metadata(key, type), self._session)
 
-    def measure_recall(self, *, questions: int = 100) -> RecallReport:
+    def measure_recall(
+        self, *, questions: int = 100, embeddings: FloatArray | None = None
+    ) -> RecallReport:
         """Measure how much of the truth the vector index finds, and keep it for later searches.
+
+        ``embeddings`` are those of real questions, shape (n, dimensions), for vectors that were made
+        elsewhere. Without them, it is measured with logged questions and pieces of the stored texts, or with
+        stand-ins made of stored vectors where no question can be embedded.
 
         Raises InvalidArgument where every search is exact anyway.
         """
-        return run(self._measure_recall(questions), self._session)
+        return run(self._measure_recall(questions, embeddings), self._session)
 
     def configure(self, **changes: Unpack[Defaults]) -> None:
         """Set what searches do unless they say otherwise; None goes back to the built-in default."""
@@ -291,9 +301,11 @@ class AsyncCollection(_Described, AsyncGenerations, AsyncIngesting, AsyncExchang
         """As ``Collection.index_metadata``."""
         await run_async(self._index_metadata(key, type), self._session)
 
-    async def measure_recall(self, *, questions: int = 100) -> RecallReport:
+    async def measure_recall(
+        self, *, questions: int = 100, embeddings: FloatArray | None = None
+    ) -> RecallReport:
         """As ``Collection.measure_recall``."""
-        return await run_async(self._measure_recall(questions), self._session)
+        return await run_async(self._measure_recall(questions, embeddings), self._session)
 
     async def configure(self, **changes: Unpack[Defaults]) -> None:
         """As ``Collection.configure``."""

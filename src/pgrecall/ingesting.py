@@ -94,6 +94,12 @@ class Jobs:
         job.notable = False
         return job
 
+    def _handing_over(self, options: LoadOptions | None) -> LoadOptions:
+        options = options or LoadOptions()
+        if options.images is not None:
+            return options
+        return replace(options, images=self._target.takes_images)
+
     def _hand_over(self, options: LoadOptions) -> HandOver:
         # Without the embedder: who only hands documents over needs no key for it.
         return HandOver(into=self._target.generation, tenant_id=options.tenant_id)
@@ -178,7 +184,7 @@ class Ingesting(Jobs):
         In a transaction that is open on a connection of yours, the documents are handed over when it
         commits. A newer version of a document takes the place of one that waits.
         """
-        chosen = options or LoadOptions()
+        chosen = self._handing_over(options)
         return enqueue(self._session, self._hand_over(chosen), _listed(sources), chosen)
 
     def watch(
@@ -293,7 +299,7 @@ class AsyncIngesting(Jobs):
         self, sources: SourceArgument, *, options: LoadOptions | None = None
     ) -> EnqueueReport:
         """As ``Collection.enqueue``."""
-        chosen = options or LoadOptions()
+        chosen = self._handing_over(options)
         job = self._hand_over(chosen)
         return await enqueue_async(self._session, job, _listed(sources), chosen)
 

@@ -17,8 +17,8 @@ from pgrecall import errors, telemetry
 from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
 from pgrecall.embed import open_embedder, reopen_embedder
-from pgrecall.embed.base import Embedder
-from pgrecall.embed.offline import Offline, offline
+from pgrecall.embed.base import Embedder, takes_images
+from pgrecall.embed.offline import Offline, offline, sees
 from pgrecall.embed.steps import embed_images, embed_queries
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker, open_reranker
@@ -122,6 +122,12 @@ class Target:
                     "with it (embedder=...)."
                 ) from exc
         return self._embedders[name]
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the embedder takes images, as far as that can be told without its key."""
+        known = self._embedders.get(self.generation.embedder)
+        return takes_images(known) if known else sees(self.generation.embedder)
 
     def know(self, embedder: Embedder) -> None:
         """Keep an embedder that the caller gave, for the generations that were made with it."""

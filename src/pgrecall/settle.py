@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pgrecall import telemetry
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.declared import DeclaredEmbedder
 from pgrecall.embed.steps import embed_queries
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
 from pgrecall.flow import Flow
@@ -37,7 +38,11 @@ def settle(
         return
     try:
         yield from measure_recall(generation, embedder(), questions=questions, afford=afford)
-    except (CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra) as exc:
+    except (CredentialsMissing, MissingExtra) as exc:
+        # As where vectors are made elsewhere: those who search have the embedder.
+        logger.info("%s: recall measured without questions: %s", generation.collection, exc)
+        yield from recall.measure(generation, None, stand_ins=questions)
+    except (EmbeddingError, InvalidArgument) as exc:
         # Everything is stored and searchable; it is measured after the next run.
         logger.warning("The recall of %s was not measured: %s", generation.collection, exc)
 
@@ -51,12 +56,15 @@ def measure_recall(
 ) -> Flow[RecallReport]:
     """Measure with so many questions: logged ones, at most half, and pieces of the stored texts.
 
-    Raises InvalidArgument where all is exact.
+    Where the embedder is only a name, with stand-ins for questions, made of stored vectors. Raises
+    InvalidArgument where all is exact.
     """
+    if isinstance(embedder, DeclaredEmbedder):
+        return (yield from recall.measure(generation, None, stand_ins=questions))
     logged = yield from queries.logged(generation, questions // 2)
     asked = logged + (yield from recall.questions(generation, questions - len(logged)))
     if not afford(sum(map(embedder.tokenizer.count, asked))):
         raise EmbeddingError("The budget has nothing left for its questions.")
     embeddings = (yield from embed_queries(embedder, asked)) if asked else []
     report = yield from recall.measure(generation, embeddings)
-    return replace(report, questions=len(asked), logged=len(logged))
+    return replace(report, logged=len(logged))

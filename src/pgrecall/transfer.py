@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pgrecall.errors import InvalidArgument, UnreadableSource
+from pgrecall.errors import InvalidArgument
 from pgrecall.exchange import EmbeddedDocument
 from pgrecall.exchange.chroma import SIGN, read_chroma
 from pgrecall.exchange.columns import Columns, Taken, pieces, single
 from pgrecall.exchange.grouping import grouped
-from pgrecall.exchange.reading import VECTORS, read_records
+from pgrecall.exchange.reading import VECTORS, dense, read_folder, read_records
 from pgrecall.exchange.records import OURS, Record, documents
 from pgrecall.exchange.writing import Writer, open_writer
 from pgrecall.flow import Flow, compute
@@ -45,6 +45,9 @@ class ImportOptions:
     #: None: each row is a document of its own, under its id.
     group_by: str | None = None
     order_by: str | None = None
+    #: The field or key of the metadata that says whose a row is, such as Pinecone's "namespace". Equal ids of
+    #: two tenants are two documents.
+    tenant_field: str | None = None
     #: Whose the documents become; None: whose they were, in our own files, else nobody's.
     tenant_id: str | None = None
 
@@ -77,8 +80,8 @@ class ExportReport:
 class VectorSource:
     """A file, folder or database with vectors, opened; it is read once.
 
-    ``source`` is a .npy (with a .jsonl beside it), .jsonl, .json, .parquet or .csv file, the folder of a
-    Chroma client, or the URL of a Postgres. Raises InvalidArgument for what cannot be told apart,
+    ``source`` is a .npy (with a .jsonl beside it), .jsonl, .json, .parquet or .csv file, a folder of .parquet
+    files or of a Chroma client, or the URL of a Postgres. Raises InvalidArgument for what cannot be told apart,
     UnreadableSource, MissingExtra, DatabaseUnavailable.
     """
 
@@ -103,7 +106,10 @@ class VectorSource:
     def dimensions(self) -> int:
         """Of its vectors; raises InvalidArgument if there are none."""
         if self._dimensions is None:
-            raise InvalidArgument("No vector was found in the source.")
+            raise InvalidArgument(
+                "No vector was found in the source, or several in each row: name the field that holds it "
+                "(--vector-field)."
+            )
         return self._dimensions
 
     def _open(self, source: str | PathLike[str]) -> tuple[str, Iterator[Record | Failure]]:
@@ -121,9 +127,7 @@ class VectorSource:
         if (path / SIGN).is_file():
             return "Chroma", read_chroma(path, options.collection)
         if path.is_dir():
-            raise UnreadableSource(
-                f"{address!r} is a folder without {SIGN}; name the file to read."
-            )
+            return "parquet", read_folder(path)
         return path.suffix.removeprefix("."), read_records(path)
 
     def documents(self) -> Iterator[EmbeddedDocument | Failure]:
@@ -145,6 +149,7 @@ class VectorSource:
             metadata=options.metadata_field,
             # That of a table has been found already.
             vector=options.vector_field if self._left_columns is None else None,
+            tenant=options.tenant_field,
         )
         found = pieces(self._rows, columns, self.taken)
         if options.group_by is None:
@@ -174,9 +179,8 @@ def _length(row: Record | Failure, field: str | None) -> int | None:
     if isinstance(row, Failure):
         return None
     for name in (field, *VECTORS):
-        value = row.fields.get(name) if name else None
-        if isinstance(value, dict):
-            value = value.get(field, next(iter(value.values()), None))
+        able = dense(row.fields.get(name)) if name else {}
+        value = able.get(field or "", next(iter(able.values())) if len(able) == 1 else None)
         if isinstance(value, list | np.ndarray) and len(value):
             return len(value)
     return None

@@ -16,7 +16,7 @@ from pgrecall import ChunkConfig, Collection, Database, Document, Hits, Storage,
 from pgrecall.flow import run
 from pgrecall.store import indexes
 from pgrecall.store.session import fetch
-from pgrecall.store.storage import Metric, StorageType
+from pgrecall.store.storage import Metric, StorageType, kept
 from pgrecall.types import FloatArray
 from tests.embedders import TinyEmbedder
 
@@ -182,8 +182,7 @@ def test_scores_are_exact(library: Library, storage: Storage) -> None:
     options: dict[str, Any]
     for question in library.questions[:3]:
         truth = library.similarity(storage.metric, question)
-        # Questions are of half precision, whatever they are compared with.
-        close = 2e-4 if storage.type == "vector" else 2e-3
+        close = 2e-6 if storage.type == "vector" else 2e-3
         exact = docs.search(question, mode="vector", exact=True, k=20)
         assert exact.strategy == "exact"
         assert [hit.score for hit in exact] == pytest.approx(np.sort(truth)[::-1][:20], abs=close)
@@ -245,6 +244,45 @@ def test_the_measured_recall_is_that_of_the_whole_search(
     assert curve[0] == pytest.approx(recall(library, docs, slice(None), ef_search=40), abs=0.03)
     assert curve[0] < 1 or storage.type != "bit"
     assert curve[-1] >= 0.99
+
+
+@pytest.mark.parametrize("storage", [Storage(type=type_) for type_ in TYPES], ids=str)
+def test_a_question_may_have_any_form_in_sql(library: Library, storage: Storage) -> None:
+    docs, question = library[storage], library.questions[0]
+    name, literal = str(storage), f"[{','.join(map(str, question))}]"
+    calls = {
+        "search_vector": "(%s, {}, 10)",
+        "search": "(%s, '17 18', {}, 10)",
+        "explain": "(%s, query_embedding => {})",
+    }
+    with psycopg.connect(library.db.url) as connection:
+        for function, arguments in calls.items():
+            columns = "uri, score" if function != "explain" else "strategy, rows"
+            asked = f"SELECT {columns} FROM pgrecall.{function}{arguments}"  # noqa: S608 (names of ours)
+            answers = [
+                connection.execute(asked.format(form).encode(), [name, *given]).fetchall()
+                for form, given in [
+                    (f"'{literal}'", []),
+                    ("%s", [literal]),
+                    ("%s::vector", [literal]),
+                    ("%s::real[]", [question.tolist()]),
+                    ("%s", [question.astype(float).tolist()]),
+                    ("%s::halfvec", [literal]),
+                ]
+            ]
+            assert all(answer == answers[0] for answer in answers[1:-1]), function
+            # A half is what its caller made of the question.
+            assert [row[0] for row in answers[-1]][:3] == [row[0] for row in answers[0]][:3]
+            assert (answers[-1] == answers[0]) == (
+                storage.type != "vector" or function == "explain"
+            )
+    found = docs.search(question, mode="vector")
+    rows = [(hit.uri, hit.score) for hit in found]
+    with psycopg.connect(library.db.url) as connection:
+        sql = "SELECT uri, score FROM pgrecall.search_vector(%s, %s, 10)"
+        assert connection.execute(sql, [name, literal]).fetchall() == rows
+        with pytest.raises(psycopg.Error, match="the query embedding is missing"):
+            connection.execute("SELECT pgrecall.search_vector(%s, NULL)", [name])
 
 
 def test_more_hits_than_an_index_scan_has(library: Library) -> None:
@@ -356,9 +394,9 @@ def test_a_number_that_no_half_holds(database_url: str) -> None:
         assert "zero or holds NaN or infinity" in failed[0].reason
         whole = db.create_collection("whole", embedder=Large(2), storage="vector")
         assert whole.ingest([Document(uri="one", text="one")]).failed == []
-        # A question is of half precision everywhere.
-        with pytest.raises(errors.InvalidArgument):
-            whole.search("one", mode="vector")
+        assert whole.search("one", mode="vector")[0].uri == "one"
+        with pytest.raises(errors.InvalidArgument, match="all zero"):
+            halves.search("one", mode="vector")
 
 
 def test_a_collection_is_used_with_the_storage_that_it_has(database_url: str) -> None:
@@ -424,10 +462,35 @@ def test_a_long_document_waits_in_full_precision(database_url: str) -> None:
         assert rows[0][0] == 0
 
 
+@pytest.mark.parametrize(
+    ("storage", "before", "dimensions", "expected"),
+    [
+        # Chosen, and kept.
+        (Storage(type="bit"), 1536, 256, Storage(type="bit")),
+        (Storage(type="vector"), 384, 2000, Storage(type="vector")),
+        (Storage(type="halfvec", metric="ip", prefix=256), 1024, 384, None),
+        (Storage(type="vector", prefix=256), 1536, 8000, None),
+        # What does not fit goes, and nothing else.
+        (Storage(type="vector", metric="l2"), 384, 2001, Storage(type="halfvec", metric="l2")),
+        (Storage(type="vector", prefix=256), 1536, 256, Storage(type="vector")),
+        (Storage(type="bit", prefix=512), 3072, 384, Storage(type="bit")),
+        (Storage(type="vector", prefix=2000), 3072, 1024, Storage(type="vector")),
+        # Decided by the length of the vectors, as it is again.
+        (Storage(type="bit"), 8000, 384, Storage(type="halfvec")),
+        (Storage(type="halfvec"), 384, 8000, Storage(type="bit")),
+        (Storage(type="halfvec", prefix=512), 8000, 384, Storage(type="halfvec")),
+    ],
+)
+def test_what_another_model_keeps(
+    storage: Storage, before: int, dimensions: int, expected: Storage | None
+) -> None:
+    assert kept(storage, dimensions, "m", before=before) == (expected or storage)
+
+
 def test_another_model_keeps_the_storage_that_fits_it(database_url: str) -> None:
     with pgrecall.connect(database_url) as db:
         storage = Storage(type="vector", metric="l2", prefix=16)
         docs = db.create_collection("docs", embedder=TinyEmbedder(), storage=storage)
         docs.ingest([Document(uri="a", text="a text")])
         docs.reindex(embedder=TinyEmbedder(12, "tinier"))
-        assert docs.generations()[1].storage == Storage(type="halfvec", metric="l2")
+        assert docs.generations()[1].storage == Storage(type="vector", metric="l2")

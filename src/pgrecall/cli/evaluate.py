@@ -25,6 +25,8 @@ from pgrecall.cli.output import (
 if TYPE_CHECKING:
     from pgrecall.evaluate import ModelReport, ModelResult
     from pgrecall.evaluate.models import Progress
+    from pgrecall.store.recall import RecallReport
+    from pgrecall.types import FloatArray
 
 app = typer.Typer(name="eval", help="How good searches are, in figures.", no_args_is_help=True)
 
@@ -33,19 +35,28 @@ app = typer.Typer(name="eval", help="How good searches are, in figures.", no_arg
 def recall(
     collection: Collection = "default",
     questions: Annotated[int, typer.Option(help="How many questions to measure with.")] = 100,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npy",
+            show_default=False,
+            help="Embeddings of questions, for vectors that were made elsewhere.",
+        ),
+    ] = None,
     as_json_: AsJson = False,
     url: Url = None,
 ) -> None:
     """Measure how much of the truth the vector index finds, and keep it for the searches to come."""
+    asked = None if embeddings is None else _loaded(embeddings)
     with open_database(url) as db:
-        report = db.collection(collection).measure_recall(questions=questions)
+        report = db.collection(collection).measure_recall(questions=questions, embeddings=asked)
     if as_json_:
         print_json(as_json(report))
     else:
         for step, reached in report.curve.items():
             out().print(f"ef_search {step:5}  recall@10 {reached:.3f}", markup=False)
         out().print(f"searches take {report.ef_search}", markup=False)
-        remark(f"Measured with {report.questions} questions, {report.logged} of them logged.")
+        remark(_with_what(report))
     if report.drifted:
         complain("The index finds clearly less than when it was measured last; see above.")
     if not report.kept:
@@ -53,6 +64,25 @@ def recall(
             f"No step reaches {report.target}; searches take the one beyond which hardly anything is "
             "gained. exact=True finds everything, whatever it takes."
         )
+
+
+def _loaded(path: Path) -> FloatArray:
+    import numpy as np
+
+    try:
+        found: FloatArray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as exc:
+        raise typer.BadParameter(f"{path} is no array of NumPy's: {exc}") from exc
+    return found
+
+
+def _with_what(report: RecallReport) -> str:
+    if report.stand_ins:
+        return (
+            f"Measured with {report.stand_ins} stand-ins for questions, made of stored vectors; better are "
+            "embeddings of real ones: --embeddings FILE.npy."
+        )
+    return f"Measured with {report.questions} questions, {report.logged} of them logged."
 
 
 @app.command()

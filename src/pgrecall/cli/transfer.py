@@ -49,6 +49,9 @@ class Layout:
     order_by: Annotated[
         str | None, _option("Key of the metadata that numbers the rows of a document.")
     ] = None
+    tenant_field: Annotated[
+        str | None, _option('Field or key that says whose a row is, such as "namespace".')
+    ] = None
 
 
 def export(
@@ -76,7 +79,7 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="A file (.npy, .jsonl, .json, .parquet, .csv), a Chroma folder, or postgresql://..."
+            help="A file (.npy, .jsonl, .json, .parquet, .csv), a folder (Parquet, Chroma), or postgresql://..."
         ),
     ],
     layout: Layout,
@@ -105,6 +108,7 @@ def import_(
         vector_field=layout.vector_field,
         group_by=layout.group_by,
         order_by=layout.order_by,
+        tenant_field=layout.tenant_field,
         tenant_id=tenant,
     )
     with open_database(url) as db:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
-from pgrecall.embed.base import Embedder
+from pgrecall.embed.base import Embedder, takes_images
 from pgrecall.embed.steps import embed_documents
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument
 from pgrecall.flow import run_async
@@ -81,6 +82,16 @@ class JoinedEmbedder:
     def embed_documents(self, texts: Sequence[str]) -> FloatArray:
         """Not joined: who blocks is alone."""
         return self.embedder.embed_documents(texts)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the embedder does."""
+        return takes_images(self.embedder)
+
+    def embed_images(self, images: Sequence[bytes]) -> FloatArray:
+        """Not joined: a document has one picture, and models on this machine take turns."""
+        vectors: FloatArray = cast(Any, self.embedder).embed_images(images)
+        return vectors
 
     def embed_query(self, text: str) -> FloatArray:
         """Not joined: a question does not wait."""

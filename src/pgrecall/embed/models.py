@@ -51,6 +51,8 @@ class KnownModel:
     #: What is put in front of a question that comes with an instruction, ``{instruction}`` in it.
     #: ``None``: the model was not trained to follow instructions.
     instruction: str | None = None
+    #: Whether it embeds pictures, too.
+    images: bool = False
     #: Where this was read, and the price.
     source: str
     price_source: str | None = None
@@ -123,7 +125,7 @@ def _openai() -> Iterator[KnownModel]:
 
 
 def _cohere() -> Iterator[KnownModel]:
-    yield KnownModel(
+    fourth = KnownModel(
         name="embed-v4.0",
         owner="cohere",
         dimensions=1536,
@@ -134,7 +136,16 @@ def _cohere() -> Iterator[KnownModel]:
         source=_COHERE,
         price_source="https://cohere.com/pricing",
     )
-    # Cohere's page no longer lists a price for these; a reseller's does.
+    yield fourth
+    for kind, price in (("pro", 0.12), ("fast", 0.08)):
+        yield replace(
+            fourth,
+            name=f"embed-v5.0-{kind}",
+            dimensions=2048,
+            shorter=(256, 512, 768, 1024, 1536),
+            price=price,
+        )
+    # Cohere's page no longer lists prices for these; before, it had one for all of them, as quoted here.
     for language in ("english", "multilingual"):
         for kind, dimensions in (("", 1024), ("-light", 384)):
             yield KnownModel(
@@ -145,7 +156,7 @@ def _cohere() -> Iterator[KnownModel]:
                 tokenizer=CAUTIOUS_TOKENIZER,
                 price=0.10,
                 source=_COHERE,
-                price_source="https://www.getmaxim.ai/bifrost/llm-cost-calculator/provider/cohere",
+                price_source="https://github.com/casibase/casibase/blob/v1.79.0/embedding/cohere.go",
             )
 
 
@@ -234,7 +245,7 @@ def _others() -> Iterator[KnownModel]:
 def _pictures() -> Iterator[KnownModel]:
     home = "sentence-transformers/"
     for name, dimensions in (("B-32", 512), ("B-16", 512), ("L-14", 768)):
-        yield _open(f"{home}clip-ViT-{name}", dimensions, 77)
+        yield _open(f"{home}clip-ViT-{name}", dimensions, 77, images=True)
     # For texts alone, in more than 50 languages: its vectors lie where those of clip-ViT-B-32 do.
     yield _open(home + "clip-ViT-B-32-multilingual-v1", 512, 128)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pgrecall.embed.base import Embedder, takes_images
 from pgrecall.embed.models import known_model
 from pgrecall.embed.registry import open_embedder
-from pgrecall.errors import CredentialsMissing, EmbeddingError
+from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
 from pgrecall.tokens import Tokenizer
 from pgrecall.types import FloatArray
 
@@ -66,6 +66,20 @@ def offline(embedder: str | Embedder, dimensions: int = 0) -> Offline:
     except CredentialsMissing:
         opened = open_embedder(embedder, api_key=_NO_KEY)
     return Offline(opened, dimensions or _told(opened))
+
+
+def sees(name: str) -> bool:
+    """Whether the embedder of that name takes images; no API key is needed for that.
+
+    It is opened only if it is in no table; false for one that cannot be opened here.
+    """
+    known = known_model(name)
+    if known is not None:
+        return known.images
+    try:
+        return offline(name, dimensions=1).takes_images
+    except (InvalidArgument, MissingExtra):
+        return False
 
 
 def _told(embedder: Embedder) -> int:

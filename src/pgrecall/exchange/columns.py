@@ -19,7 +19,7 @@ import numpy as np
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.exchange.documents import EmbeddedChunk, EmbeddedDocument
-from pgrecall.exchange.reading import VECTORS
+from pgrecall.exchange.reading import VECTORS, dense
 from pgrecall.exchange.records import Record
 from pgrecall.types import Failure
 
@@ -40,6 +40,8 @@ DERIVED = {
     "shard_key",
     "order_value",
 }
+#: What Qdrant says of a point that was searched for, beside its payload.
+OF_POINTS = {"version"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class Columns:
     content: str | None = None
     metadata: str | None = None
     vector: str | None = None
+    #: Whose a record is; it may stand in the metadata. None: nobody's.
+    tenant: str | None = None
 
 
 @dataclass(slots=True)
@@ -79,6 +83,7 @@ class Piece:
     content: str
     vector: Any
     metadata: dict[str, Any]
+    tenant: str = ""
 
 
 def pieces(
@@ -115,7 +120,23 @@ def _piece(row: Record, columns: Columns, taken: Taken) -> Piece:
         # LangChain's payloads in Qdrant: the metadata is a field beside the content.
         if isinstance(metadata.get(inner), dict):
             metadata |= metadata.pop(inner)
-    return Piece(row.place, name, content, vector, _kept(metadata | fields, taken))
+    tenant = _tenant(fields, metadata, columns.tenant, taken)
+    for beside in fields.keys() & (DERIVED | OF_POINTS if metadata_field == "payload" else DERIVED):
+        if fields.pop(beside) is not None:
+            taken.leave(beside, "no metadata")
+    return Piece(row.place, name, content, vector, _kept(metadata, fields, taken), tenant)
+
+
+def _tenant(
+    fields: dict[str, Any], metadata: dict[str, Any], wanted: str | None, taken: Taken
+) -> str:
+    if wanted is None:
+        return ""
+    for holder in (fields, metadata):
+        if holder.get(wanted) is not None:
+            taken.taken[wanted] = "tenant"
+            return str(holder.pop(wanted))
+    return ""
 
 
 def _first(fields: Mapping[str, Any], wanted: str | None, usual: Iterable[str]) -> str | None:
@@ -142,19 +163,25 @@ def _vector(
             f"{row.place} has no vector; name the field that holds it (--vector-field)."
         )
     vector = fields.pop(name)
-    if not isinstance(vector, dict):
-        return name, vector
-    # Named vectors of Qdrant; sparse ones are objects.
-    dense = {key: value for key, value in vector.items() if not isinstance(value, dict)}
-    chosen = wanted if wanted in dense else next(iter(dense)) if len(dense) == 1 else None
+    able = dense(vector)
+    if not able:
+        raise InvalidArgument(
+            f"{row.place} has no vector of one row of numbers: sparse vectors and multivectors are not taken."
+        )
+    chosen = wanted if wanted in able else next(iter(able)) if len(able) == 1 else None
     if chosen is None:
-        named = ", ".join(map(repr, dense)) or "none"
+        named = ", ".join(map(repr, able))
         raise InvalidArgument(
             f"{row.place} has several vectors ({named}); name the one to take (--vector-field)."
         )
-    for key in vector.keys() - {chosen}:
-        taken.leave(f"vector {key}", "another vector")
-    return f"{name}.{chosen}" if chosen else name, dense[chosen]
+    if isinstance(vector, dict):
+        for key in vector.keys() - {chosen}:
+            taken.leave(f"vector {key}", "another vector" if key in able else _kind(vector[key]))
+    return f"{name}.{chosen}" if chosen else name, able[chosen]
+
+
+def _kind(vector: Any) -> str:
+    return "a sparse vector" if isinstance(vector, dict) else "a multivector"
 
 
 def _mapping(row: Record, value: Any) -> dict[str, Any]:
@@ -196,14 +223,20 @@ def _node_text(node: str) -> str | None:
     return text if isinstance(text, str) and text.strip() else None
 
 
-def _kept(values: Mapping[str, Any], taken: Taken) -> dict[str, Any]:
-    kept = {}
-    for name, value in values.items():
+def _kept(metadata: Mapping[str, Any], fields: Mapping[str, Any], taken: Taken) -> dict[str, Any]:
+    """The metadata of a record, and what fields it has beside them; these win."""
+    values = {name: value for name, value in metadata.items() if value is not None}
+    for name, value in fields.items():
         if value is None:
             continue
+        if name in values and not np.array_equal(values[name], value):
+            taken.leave(name, "in the metadata, of another value than the field")
+        values[name] = value
+    kept = {}
+    for name, value in values.items():
         if name in INTERNAL:
             taken.leave(name, "internal to the framework")
-        elif name in DERIVED or isinstance(value, bytes | memoryview | np.ndarray):
+        elif isinstance(value, bytes | memoryview | np.ndarray):
             taken.leave(name, "no metadata")
         else:
             try:
@@ -237,6 +270,7 @@ def together(uri: str, members: list[Piece], metadata: Mapping[str, Any]) -> Emb
     """Pieces as the chunks of one document; ``metadata`` instead of theirs if there are several."""
     return EmbeddedDocument(
         uri=uri,
+        tenant_id=members[0].tenant,
         metadata=metadata if len(members) > 1 else members[0].metadata,
         chunks=[
             EmbeddedChunk(

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.types import Chunk, Document, FloatArray, Markup
 
 #: Stands between the chunks where they make the text of their document.
 BETWEEN = "\n\n"
-#: The largest number of half precision, in which vectors are stored.
+#: The largest number of half precision.
 LARGEST = 65_504.0
-#: Lengths of vectors that half precision holds well. The cosine does not mind the length, so others are
-#: scaled to 1.
-SHORT, LONG = 0.5, 1000.0
+#: How much of its length a vector may lose by being stored. Where its numbers are neither too large nor too
+#: small for half precision, rounding takes less: 2 ** -11.
+LOSS = 2.0**-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,6 +54,8 @@ class EmbeddedDocument:
     language: str | None = None
     pages: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    media: bytes | None = field(default=None, repr=False)
+    source: str | None = None
 
     @property
     def place(self) -> str:
@@ -62,7 +65,8 @@ class EmbeddedDocument:
     @property
     def size(self) -> int:
         """Characters that it holds in memory."""
-        return len(self.text or "") + sum(len(chunk.content) for chunk in self.chunks)
+        held = len(self.text or "") + len(self.media or b"")
+        return held + sum(len(chunk.content) for chunk in self.chunks)
 
     def document(self) -> Document:
         """It without its chunks."""
@@ -80,6 +84,8 @@ class EmbeddedDocument:
             language=self.language,
             pages=self.pages,
             notes=self.notes,
+            media=self.media,
+            source=self.source,
         )
 
 
@@ -101,8 +107,8 @@ def placed(given: EmbeddedDocument, text: str, count: Callable[[str], int]) -> l
             headings=chunk.headings,
         )
         tokens = count(piece.embedded_text) if chunk.tokens is None else chunk.tokens
-        piece = replace(piece, tokens=max(1, tokens))
-        chunks.append(piece)
+        # A picture has no tokens.
+        chunks.append(replace(piece, tokens=tokens if given.media else max(1, tokens)))
     return chunks
 
 
@@ -111,7 +117,7 @@ def _starts(given: EmbeddedDocument, text: str) -> Iterator[int]:
     joined = 0
     for number, chunk in enumerate(given.chunks):
         name = named(chunk, number)
-        if not chunk.content or chunk.content.isspace():
+        if not given.media and (not chunk.content or chunk.content.isspace()):
             raise InvalidArgument(f"{name} has no content.")
         if given.text is None:
             start, joined = joined, joined + len(chunk.content) + len(BETWEEN)
@@ -131,20 +137,25 @@ def _starts(given: EmbeddedDocument, text: str) -> Iterator[int]:
         yield start
 
 
-def vectors(given: EmbeddedDocument, dimensions: int, *, metric: str) -> FloatArray:
-    """Shape (chunks, dimensions). Raises InvalidArgument that names the chunk whose vector is unusable."""
+def vectors(
+    given: EmbeddedDocument, dimensions: int, *, metric: str, precision: npt.DTypeLike
+) -> FloatArray:
+    """Shape (chunks, dimensions), to be stored in numbers of that precision.
+
+    The cosine does not mind the length, so a vector that would lose by its own is scaled to 1. Raises
+    InvalidArgument that names the chunk whose vector is unusable.
+    """
     rows = [
         _vector(chunk, named(chunk, number), dimensions)
         for number, chunk in enumerate(given.chunks)
     ]
     made = np.stack(rows)
-    lengths = np.linalg.norm(made.astype(np.float64), axis=1)
     if metric == "cosine":
-        odd = (lengths < SHORT) | (lengths > LONG)
+        lengths = np.linalg.norm(made.astype(np.float64), axis=1)
+        odd = ~(np.linalg.norm(_stored(made, precision) - made, axis=1) <= LOSS * lengths)
         made[odd] /= lengths[odd, np.newaxis]
-    with np.errstate(over="ignore", under="ignore"):
-        halves = made.astype(np.float16)
-    unfit = ~np.isfinite(halves).all(axis=1) | ~halves.any(axis=1)
+    kept = _stored(made, precision)
+    unfit = ~np.isfinite(kept).all(axis=1) | ~kept.any(axis=1)
     if unfit.any():
         number = int(unfit.argmax())
         raise InvalidArgument(
@@ -152,6 +163,12 @@ def vectors(given: EmbeddedDocument, dimensions: int, *, metric: str) -> FloatAr
             f"(all below 6e-8, or one above {LARGEST:,.0f}); scale the vectors."
         )
     return made
+
+
+def _stored(made: FloatArray, precision: npt.DTypeLike) -> npt.NDArray[np.float64]:
+    """As it comes back from numbers of that precision."""
+    with np.errstate(over="ignore", under="ignore"):
+        return made.astype(precision).astype(np.float64)
 
 
 def _vector(chunk: EmbeddedChunk, name: str, dimensions: int) -> FloatArray:

@@ -32,15 +32,16 @@ def grouped(
             aside.execute("PRAGMA journal_mode = OFF")
             aside.execute("PRAGMA synchronous = OFF")
             aside.execute(
-                "CREATE TABLE pieces (uri TEXT, rank REAL, place TEXT, id TEXT UNIQUE, content TEXT,"
-                " vector BLOB, metadata TEXT)"
+                "CREATE TABLE pieces (uri TEXT, rank REAL, place TEXT, id TEXT, content TEXT,"
+                " vector BLOB, metadata TEXT, tenant TEXT, UNIQUE (tenant, id))"
             )
             yield from _put_aside(aside, found, key, order)
-            aside.execute("CREATE INDEX by_uri ON pieces (uri, rank)")
+            aside.execute("CREATE INDEX by_uri ON pieces (tenant, uri, rank)")
             rows = aside.execute(
-                "SELECT uri, place, id, content, vector, metadata FROM pieces ORDER BY uri, rank, rowid"
+                "SELECT tenant, uri, place, id, content, vector, metadata FROM pieces"
+                " ORDER BY tenant, uri, rank, rowid"
             )
-            for uri, members in groupby(rows, key=lambda row: str(row[0])):
+            for (_, uri), members in groupby(rows, key=lambda row: (row[0], str(row[1]))):
                 yield _document(uri, [_piece(row) for row in members], taken)
         finally:
             aside.close()
@@ -77,9 +78,10 @@ def _store(aside: sqlite3.Connection, piece: Piece, key: str, order: str | None)
         piece.content,
         vector.tobytes(),
         json.dumps(piece.metadata),
+        piece.tenant,
     ]
     try:
-        aside.execute("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        aside.execute("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
     except sqlite3.IntegrityError:
         return "has an id that an earlier one has; give each its own"
     except UnicodeEncodeError:
@@ -88,10 +90,9 @@ def _store(aside: sqlite3.Connection, piece: Piece, key: str, order: str | None)
 
 
 def _piece(row: tuple[Any, ...]) -> Piece:
-    _, place, identity, content, vector, metadata = row
-    return Piece(
-        place, identity, content, np.frombuffer(vector, dtype=np.float32), json.loads(metadata)
-    )
+    tenant, _, place, identity, content, blob, metadata = row
+    vector = np.frombuffer(blob, dtype=np.float32)
+    return Piece(place, identity, content, vector, json.loads(metadata), tenant)
 
 
 def _document(uri: str, members: list[Piece], taken: Taken) -> EmbeddedDocument:

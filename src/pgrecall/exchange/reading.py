@@ -23,6 +23,24 @@ from pgrecall.types import Failure, FloatArray
 ROWS = 512
 #: Names of a field that holds a vector.
 VECTORS = ("embedding", "vector", "values", "embeddings")
+#: The folder of Pinecone's default namespace.
+DEFAULT = "__default__"
+
+
+def dense(vector: Any) -> dict[str, Any]:
+    """Those of a point's vectors that are one row of numbers, by name; "" is the name of one without.
+
+    Sparse vectors of Qdrant are objects, multivectors rows of rows.
+    """
+    named = vector if isinstance(vector, dict) else {"": vector}
+    return {name: one for name, one in named.items() if not _special(one)}
+
+
+def _special(vector: Any) -> bool:
+    if isinstance(vector, list):
+        # Pinecone's records without a dense vector have an empty one.
+        return not vector or isinstance(vector[0], list)
+    return isinstance(vector, dict)
 
 
 def read_records(path: Path) -> Iterator[Record | Failure]:
@@ -120,12 +138,35 @@ def _unwrapped(value: object, place: str, name: str) -> Iterator[Record | Failur
     if not isinstance(inside, list):
         yield Record(place, value)
         return
+    namespace = _namespace(value.get("namespace"))
     for number, item in enumerate(inside, 1):
         within = f"{place}, point {number}"
         if isinstance(item, dict):
-            yield Record(within, item)
+            yield Record(within, item | namespace)
         else:
             yield Failure(uri=name, reason=f"{within} is not a JSON object.")
+
+
+def _namespace(name: object) -> dict[str, object]:
+    """That of Pinecone's records, as a field of theirs; the default one has no name."""
+    return {} if name in (None, "", DEFAULT) else {"namespace": name}
+
+
+def read_folder(folder: Path) -> Iterator[Record | Failure]:
+    """The rows of the Parquet files in it and in its folders, which are namespaces: as Pinecone's bulk import
+    wants them.
+
+    Raises UnreadableSource if there is none, MissingExtra.
+    """
+    paths = sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
+    if not paths:
+        raise UnreadableSource(
+            f"{str(folder)!r} is no folder of Chroma and has no Parquet files; name the file to read."
+        )
+    for path in paths:
+        namespace = {} if path.parent == folder else _namespace(path.parent.name)
+        for row in _parquet(path):
+            yield Record(f"{path.relative_to(folder)}, {row.place}", row.fields | namespace)
 
 
 def _csv(path: Path) -> Iterator[Record | Failure]:
@@ -154,7 +195,7 @@ def _csv_row(row: dict[Any, Any], place: str, name: str) -> Record | Failure:
     return Record(place, fields)
 
 
-def _parquet(path: Path) -> Iterator[Record | Failure]:
+def _parquet(path: Path) -> Iterator[Record]:
     pa, parquet = arrow()
     try:
         with parquet.ParquetFile(path) as file:

@@ -7,6 +7,7 @@ its title, and how many chunks follow. So a reader needs no second file, and see
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -44,6 +45,8 @@ def records(document: EmbeddedDocument) -> Iterator[dict[str, Any]]:
         "language": document.language,
         "pages": document.pages,
         "notes": document.notes,
+        "source": document.source,
+        "media": None if document.media is None else b64encode(document.media).decode("ascii"),
         "chunks": len(document.chunks),
     }
     for ordinal, chunk in enumerate(document.chunks):
@@ -126,6 +129,8 @@ def _document(rows: list[Record]) -> EmbeddedDocument:
         language=head["language"],
         pages=tuple(head["pages"]),
         notes=tuple(head["notes"]),
+        source=head["source"],
+        media=None if head["media"] is None else b64decode(head["media"], validate=True),
         chunks=[_chunk(row) for row in rows],
     )
 

@@ -115,13 +115,22 @@ def prepare(
         _check_text(given.place, text)
     chunks = placed(given, document.text, lambda text: embedder.tokenizer.count(text))
     wires = encode_all(
-        vectors(given, generation.dimensions, metric=generation.storage.metric),
+        vectors(
+            given,
+            generation.dimensions,
+            metric=generation.storage.metric,
+            precision=generation.storage.element,
+        ),
         generation.storage.element,
     )
     prepared = identified(generation, document)
     prepared.given = True
     prepared.chunks = chunks
-    prepared.hashes = [documents.chunk_hash(chunk) for chunk in chunks]
+    prepared.hashes = (
+        [documents.chunk_hash(chunk) for chunk in chunks]
+        if document.media is None
+        else [documents.media_hash(document.media)]
+    )
     prepared.vectors = wires
     return prepared
 

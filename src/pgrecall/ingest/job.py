@@ -252,12 +252,12 @@ class Ingestion(Intake):
 
 
 def batched(items: Iterable[Document | Failure]) -> Iterator[list[Document | Failure]]:
-    """Documents for one look at the ledger: at most LEDGER_BATCH, at most TEXT_BATCH characters."""
+    """Documents for one look at the ledger: at most LEDGER_BATCH, at most TEXT_BATCH characters and bytes."""
     batch: list[Document | Failure] = []
     size = 0
     for item in items:
         batch.append(item)
-        size += len(item.text) if isinstance(item, Document) else 0
+        size += len(item.text) + len(item.media or b"") if isinstance(item, Document) else 0
         if len(batch) >= LEDGER_BATCH or size >= TEXT_BATCH:
             yield batch
             batch, size = [], 0

@@ -149,7 +149,7 @@ class Vectors:
         vectors = yield from embed_images(self._embedder, [*missing.values()])
         if missing:
             self._paid(len(missing), 0)
-        return dict(zip(missing, encode_all(vectors), strict=True))
+        return dict(zip(missing, encode_all(vectors, self._model.element), strict=True))
 
     def _rescue(
         self, missing: Mapping[bytes, Chunk], answered: Mapping[int, FloatArray]

@@ -20,8 +20,8 @@ SUFFIXES = {
 }
 #: Why an image is not taken.
 REFUSED = (
-    "The file is not text but an image; leave it out, or ingest it directly into a collection whose embedder "
-    "takes images, such as sentence-transformers:clip-ViT-B-32."
+    "The file is not text but an image; leave it out, or ingest it into a collection whose embedder takes "
+    "images, such as sentence-transformers:clip-ViT-B-32."
 )
 
 

@@ -7,6 +7,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from uuid import UUID, uuid5
 
 from psycopg.types.json import Jsonb
@@ -99,8 +100,9 @@ def document_hash(document: Document, markup: Markup) -> bytes:
 
 
 def _number(digits: str) -> float:
-    value = float(digits)
-    return int(value) if value.is_integer() else value
+    # Decimal: 1e308 is a one with 308 zeros there, which no float is.
+    value = Decimal(digits)
+    return int(value) if value == value.to_integral_value() else float(digits)
 
 
 def chunk_hash(chunk: Chunk) -> bytes:

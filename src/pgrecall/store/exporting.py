@@ -45,8 +45,10 @@ def page(generation: Generation, after: Key | None) -> Flow[Page | None]:
                    CASE c.ordinal WHEN 0 THEN
                        jsonb_build_object('uri', d.uri, 'title', d.title, 'text', d.text,
                            'mime_type', d.mime_type, 'markup', d.markup, 'language', d.language,
-                           'pages', d.pages, 'notes', d.notes, 'metadata', d.metadata)
-                   END
+                           'pages', d.pages, 'notes', d.notes, 'metadata', d.metadata,
+                           'source', d.source)
+                   END,
+                   CASE c.ordinal WHEN 0 THEN d.media END
               FROM {partition} AS c
               JOIN pgrecall.documents AS d USING (tenant_id, document_id)
              WHERE c.tenant_id = ANY(%s) AND c.document_id = ANY(%s)
@@ -123,7 +125,7 @@ def _keys(generation: Generation, after: Key | None) -> Flow[list[Key]]:
 def _document(
     generation: Generation, tenant_id: str, rows: Sequence[tuple[Any, ...]]
 ) -> EmbeddedDocument:
-    head = rows[0][8]
+    head, media = rows[0][8:]
     vectors = decode_all([bytes(row[7]) for row in rows], generation.storage.element)
     language = head["language"]
     return EmbeddedDocument(
@@ -137,6 +139,8 @@ def _document(
         pages=tuple(head["pages"]),
         notes=tuple(head["notes"]),
         metadata=head["metadata"],
+        source=head["source"],
+        media=media,
         chunks=[
             EmbeddedChunk(
                 start=row[2],

@@ -37,18 +37,15 @@ def enqueue(generation: Generation, documents: Sequence[Document]) -> Flow[None]
     for document in documents:
         if not document.uri:
             raise InvalidArgument("A document has a uri; this one's is empty.")
-        if document.media is not None:
-            raise InvalidArgument(
-                f"{document.uri} is an image: ingest it directly, without the queue."
-            )
     yield from fetch(
         """
         SELECT pgrecall.enqueue(%s::text, uri, text, title, metadata, tenant_id, mime_type, markup, language,
-                                pages::integer[], ARRAY(SELECT jsonb_array_elements_text(notes)), source)
+                                pages::integer[], ARRAY(SELECT jsonb_array_elements_text(notes)), source,
+                                media)
           FROM unnest(%b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[], %b::text[],
-                      %b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[])
+                      %b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[], %b::bytea[])
                AS n (uri, text, title, metadata, tenant_id, mime_type, markup, language, pages, notes,
-                     source)
+                     source, media)
         """,
         [generation.collection, *_columns(documents)],
     )
@@ -67,6 +64,7 @@ def _columns(documents: Sequence[Document]) -> list[list[object]]:
         ["{" + ",".join(map(str, d.pages)) + "}" for d in documents],
         [Jsonb(list(d.notes)) for d in documents],
         [d.source for d in documents],
+        [d.media for d in documents],
     ]
 
 
@@ -110,7 +108,7 @@ def load(job_id: int) -> Flow[Queued | None]:
     rows = yield from fetch(
         """
         SELECT q.collection_id, c.name, q.uri, q.text, q.title, q.metadata, q.tenant_id, q.mime_type,
-               q.markup, q.language, q.pages, q.notes, q.source
+               q.markup, q.language, q.pages, q.notes, q.source, q.media
           FROM pgrecall.queue AS q JOIN pgrecall.collections AS c USING (collection_id)
          WHERE q.job_id = %s AND NOT EXISTS (
                SELECT FROM pgrecall.queue AS n
@@ -139,6 +137,7 @@ def _queued(job_id: int, row: Row) -> Queued:
             pages=tuple(row[10]),
             notes=tuple(row[11]),
             source=row[12],
+            media=row[13],
         ),
     )
 

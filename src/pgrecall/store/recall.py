@@ -17,6 +17,7 @@ from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch
+from pgrecall.store.vectors import storable
 from pgrecall.types import FloatArray
 
 #: Questions of a measurement that nobody asked for: one for a thousand chunks, within these bounds. A graph
@@ -48,6 +49,8 @@ class RecallReport:
     #: How many questions it was measured with, and how many of them users had asked.
     questions: int = 0
     logged: int = 0
+    #: How many of them were made of stored vectors, where no question could be embedded.
+    stand_ins: int = 0
 
     @property
     def kept(self) -> bool:
@@ -110,10 +113,25 @@ def _piece(text: str) -> str:
     return " ".join(words[start : start + WORDS])[: 4 * CHARACTERS]
 
 
-def measure(generation: Generation, embeddings: Sequence[FloatArray]) -> Flow[RecallReport]:
+def checked(embeddings: FloatArray, generation: Generation) -> list[FloatArray]:
+    """Embeddings of questions, shape (n, dimensions), one by one. Raises InvalidArgument for others."""
+    rows = np.asarray(embeddings, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] != generation.dimensions or len(rows) < 2:
+        raise InvalidArgument(
+            f"Embeddings of questions have the shape (n, {generation.dimensions}), n from 2, not {rows.shape}."
+        )
+    if not all(storable(row, generation.storage.element) for row in rows):
+        raise InvalidArgument("An embedding of a question is zero, or holds NaN or infinity.")
+    return list(rows)
+
+
+def measure(
+    generation: Generation, embeddings: Sequence[FloatArray] | None, *, stand_ins: int = 0
+) -> Flow[RecallReport]:
     """Measure the recall with the embeddings of questions and keep it for the searches that follow.
 
-    Raises InvalidArgument where there is nothing to measure, because all searches are exact.
+    Without embeddings, so many are made of stored vectors (``functions/recall_v1.sql``). Raises
+    InvalidArgument where there is nothing to measure, because all searches are exact.
     """
     before = yield from fetch(
         "SELECT pgrecall.steps(), recall_curve FROM pgrecall.generations WHERE generation_id = %s",
@@ -122,11 +140,13 @@ def measure(generation: Generation, embeddings: Sequence[FloatArray]) -> Flow[Re
     steps, previous = before[0]
     measured = yield from fetch(
         """
-        SELECT pgrecall.measure_recall(%s, embeddings => %s::text[]::vector[], generation => %s)
+        SELECT pgrecall.measure_recall(%s, questions => %s, embeddings => %s::text[]::vector[],
+                                       generation => %s)
         """,
         [
             generation.collection,
-            [_literal(embedding) for embedding in embeddings],
+            stand_ins,
+            None if embeddings is None else [_literal(embedding) for embedding in embeddings],
             generation.generation_id,
         ],
     )
@@ -147,6 +167,8 @@ def measure(generation: Generation, embeddings: Sequence[FloatArray]) -> Flow[Re
         target=target,
         ef_search=breadths[0][0],
         previous_ef_search=breadths[0][1],
+        questions=stand_ins if embeddings is None else len(embeddings),
+        stand_ins=stand_ins if embeddings is None else 0,
     )
 
 

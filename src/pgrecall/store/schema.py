@@ -333,6 +333,7 @@ queue = Table(
     Column("pages", ARRAY(Integer), nullable=False),
     Column("metadata", JSONB, nullable=False),
     Column("notes", ARRAY(Text), nullable=False),
+    Column("media", LargeBinary),
     # Why the last attempt failed.
     Column("error", Text),
     _created(),

@@ -92,10 +92,10 @@ _SCOPE = """
            k => %s::integer, filter => %s, tenant => %s, uri_prefix => %s, documents => %s::uuid[],
            generation => %s::integer"""
 _SCAN = "exact => %s, ef_search => %s::integer, recall => %s::double precision"
-_VECTOR = f"{_COLUMNS}search_vector(%s, %s, {_SCAN}, {_SCOPE})"
+_VECTOR = f"{_COLUMNS}search_vector(%s, %s::pgrecall.embedding, {_SCAN}, {_SCOPE})"
 _TEXT = f"{_COLUMNS}search_text(%s, %s, {_SCOPE})"
 _HYBRID = (
-    f"{_COLUMNS}search(%s, %s, %s, {_SCAN},"
+    f"{_COLUMNS}search(%s, %s, %s::pgrecall.embedding, {_SCAN},"
     f" vector_weight => %s::double precision, fusion => %s, {_SCOPE})"
 )
 
@@ -114,7 +114,7 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
         raise InvalidArgument(f"A {query.mode} search needs an embedding.")
     else:
         scan = [bool(query.exact), query.ef_search, query.recall]
-        embedding = encode(query.embedding)
+        embedding = encode(query.embedding, generation.storage.element)
         if query.mode == "vector" and query.unfiltered:
             asked = [name, embedding, query.k, query.ef_search, query.recall]
             return _nearest_hits(
@@ -153,7 +153,7 @@ def _nearest_hits(rows: list[Row]) -> Hits:
 
 _EXPLAIN = """
     SELECT arm, strategy, matching, breadth, indexes, rows, planning, execution, plan
-      FROM pgrecall.explain(%s, %s, %s, k => %s::integer, filter => %s, tenant => %s,
+      FROM pgrecall.explain(%s, %s, %s::pgrecall.embedding, k => %s::integer, filter => %s, tenant => %s,
            uri_prefix => %s, documents => %s::uuid[], exact => %s, ef_search => %s::integer,
            recall => %s::double precision)
 """
@@ -166,7 +166,9 @@ def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
         [
             generation.collection,
             None if query.mode == "vector" else query.words,
-            None if query.embedding is None else encode(query.embedding),
+            None
+            if query.embedding is None
+            else encode(query.embedding, generation.storage.element),
             *_scope(query),
             bool(query.exact),
             query.ef_search,

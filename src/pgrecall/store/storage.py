@@ -100,12 +100,20 @@ class Storage:
         return self
 
 
-def kept(storage: Storage, dimensions: int, embedder: str) -> Storage:
-    """The same for vectors of another model; of what does not fit them, only the metric."""
+def kept(storage: Storage, dimensions: int, embedder: str, *, before: int) -> Storage:
+    """The same for another model, whose vectors have so many dimensions, not ``before``.
+
+    A type that was chosen stays if the index takes such vectors; where their length decided it, it does so
+    again. A prefix stays if it is shorter than they are.
+    """
+    undecided = replace(storage, type=None)
+    wanted = undecided if storage == undecided.of(before, embedder) else storage
+    if wanted.prefix is not None and wanted.prefix >= dimensions:
+        wanted = replace(wanted, prefix=None)
     try:
-        return storage.of(dimensions, embedder)
+        return wanted.of(dimensions, embedder)
     except InvalidArgument:
-        return Storage(metric=storage.metric).of(dimensions, embedder)
+        return replace(wanted, type=None).of(dimensions, embedder)
 
 
 def chosen(storage: Storage | StorageType | None) -> Storage | None:

@@ -23,22 +23,26 @@ SMALLEST, LARGEST = 1e-6, 65_504.0**2
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The embedding of a question as halfvec_recv reads it."""
+    """The embedding of a question as vector_recv reads it."""
 
     wire: bytes
 
 
-def encode(vector: FloatArray) -> Asked:
-    """A query embedding, shape (dimensions,), as halves. Raises InvalidArgument as ``encode_all`` does."""
+def encode(vector: FloatArray, element: str = HALF) -> Asked:
+    """A query embedding, shape (dimensions,), to be compared with vectors of this element.
+
+    It is sent in single precision; Postgres rounds it where the vectors are. Raises InvalidArgument as
+    ``encode_all`` does.
+    """
     single = np.asarray(vector, dtype=np.float32)
     # One multiplication says of nearly all vectors that each number fits a half, and not all vanish.
     if single.ndim != 1 or (
-        not SMALLEST < float(single @ single) < LARGEST and _unusable(single[None], HALF).any()
+        not SMALLEST < float(single @ single) < LARGEST and _unusable(single[None], element).any()
     ):
         raise InvalidArgument(
             "An embedding of a question is one row of numbers, not all zero, none NaN or infinite."
         )
-    return Asked(HEADER.pack(len(single), 0) + single.astype(HALF).tobytes())
+    return Asked(HEADER.pack(len(single), 0) + single.astype(SINGLE).tobytes())
 
 
 def encode_all(vectors: FloatArray, element: str = HALF) -> list[bytes]:

@@ -53,7 +53,7 @@ BEGIN
         pgrecall.nearest_rows(s, generation, 'query', NULL, 'wanted', 'taken'));
     EXECUTE format($sql$
         CREATE OR REPLACE FUNCTION pgrecall.search_vector_g%1$s(
-            collection text, query halfvec, k integer, ef_search integer, recall double precision)
+            collection text, query vector, k integer, ef_search integer, recall double precision)
         RETURNS SETOF pgrecall.hit
         LANGUAGE plpgsql STABLE
         SET hnsw.iterative_scan = 'off'
@@ -71,7 +71,7 @@ BEGIN
               FROM pgrecall.collections AS c JOIN pgrecall.generations AS n ON n.generation_id = %1$s
              WHERE c.name = collection AND c.active_generation_id = %1$s;
             IF coalesce(k BETWEEN 1 AND 10000 AND chunk_count > 2000 AND vector_dims(query) = %2$s
-                        AND l2_norm(query) > 0, false)
+                        AND %5$s > 0, false)
                AND to_regclass('pgrecall.chunks_g%1$s_embedding') IS NOT NULL THEN
                 breadth := pgrecall.ef_search(defaults, curve, k, ef_search, recall);
                 PERFORM set_config('hnsw.ef_search', breadth::text, true);
@@ -92,9 +92,9 @@ BEGIN
                 g constant pgrecall.target := pgrecall.active_generation(collection, %1$s);
                 r pgrecall.request;
             BEGIN
-                PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query::vector);
+                PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query);
                 PERFORM set_config('enable_sort', 'on', true);
-                r.embedding := query::vector;
+                r.embedding := query;
                 breadth := pgrecall.ef_search(g.defaults, g.recall_curve, k, ef_search, recall);
                 RETURN QUERY
                 SELECT n.* FROM pgrecall.vector_arm(g, pgrecall.scoped(g, r), k, false, breadth) AS a,
@@ -105,7 +105,8 @@ BEGIN
         $sql$, generation, s.dimensions, pgrecall.similarity(s, 'c.distance'),
         pgrecall.nearest_rows(
             s, generation, 'query', NULL, 'k',
-            CASE WHEN pgrecall.rescored(s) THEN 'greatest(k, breadth)' ELSE 'k' END));
+            CASE WHEN pgrecall.rescored(s) THEN 'greatest(k, breadth)' ELSE 'k' END),
+        CASE s.type WHEN 'vector' THEN 'vector_norm(query)' ELSE 'l2_norm(query::halfvec)' END);
 END
 $$;
 

@@ -14,7 +14,8 @@ CREATE FUNCTION pgrecall.enqueue(
     language text DEFAULT NULL,
     pages integer[] DEFAULT '{}',
     notes text[] DEFAULT '{}',
-    source text DEFAULT NULL)
+    source text DEFAULT NULL,
+    media bytea DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -52,10 +53,11 @@ BEGIN
             jsonb_build_object('uri', enqueue.uri))
     RETURNING id INTO job;
     INSERT INTO pgrecall.queue (job_id, collection_id, tenant_id, uri, source, title, mime_type, markup,
-                                language, text, pages, metadata, notes)
+                                language, text, pages, metadata, notes, media)
     VALUES (job, here, enqueue.tenant_id, enqueue.uri, enqueue.source, enqueue.title,
             coalesce(enqueue.mime_type, 'text/plain'), enqueue.markup, enqueue.language, enqueue.text,
-            coalesce(enqueue.pages, '{}'), coalesce(enqueue.metadata, '{}'), coalesce(enqueue.notes, '{}'));
+            coalesce(enqueue.pages, '{}'), coalesce(enqueue.metadata, '{}'), coalesce(enqueue.notes, '{}'),
+            enqueue.media);
     RETURN job;
 END
 $$;

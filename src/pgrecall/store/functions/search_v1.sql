@@ -1,5 +1,6 @@
 -- Search for everybody: search_vector, search_text, search, similar; and explain, which shows how.
--- An embedding to search with is a halfvec, since vectors and literals become one by themselves.
+-- An embedding to search with may be a literal, a vector, a halfvec or an array of numbers; it is taken in single
+-- precision, and compared in that of the stored vectors.
 
 -- The breadth of the index scan that a caller asks for: directly, or by the recall to be reached.
 CREATE FUNCTION pgrecall.ef_search(
@@ -33,7 +34,7 @@ $$;
 -- The chunks nearest to an embedding.
 CREATE FUNCTION pgrecall.search_vector(
     collection text,
-    query_embedding halfvec,
+    query_embedding anycompatible,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
@@ -56,7 +57,7 @@ BEGIN
     IF filter IS NULL AND tenant IS NULL AND uri_prefix IS NULL AND documents IS NULL AND NOT exact THEN
         RETURN QUERY EXECUTE format(
             'SELECT * FROM pgrecall.search_vector_g%s($1, $2, $3, $4, $5)', g.generation_id)
-            USING collection, query_embedding, k, ef_search, recall;
+            USING collection, query_embedding::vector, k, ef_search, recall;
         RETURN;
     END IF;
     PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding::vector);
@@ -158,7 +159,7 @@ $$;
 CREATE FUNCTION pgrecall.search(
     collection text,
     query_text text,
-    query_embedding halfvec,
+    query_embedding anycompatible,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,
@@ -252,7 +253,7 @@ $$;
 CREATE FUNCTION pgrecall.explain(
     collection text,
     query_text text DEFAULT NULL,
-    query_embedding halfvec DEFAULT NULL,
+    query_embedding anycompatible DEFAULT NULL,
     k integer DEFAULT 10,
     filter jsonb DEFAULT NULL,
     tenant text DEFAULT NULL,

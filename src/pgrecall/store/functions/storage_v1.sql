@@ -5,6 +5,9 @@
 -- With a prefix, only that many of the first dimensions are in the index. What an index of signs or prefixes
 -- finds is rescored: all rows of its scan (ef_search, from the measured recall) are compared exactly.
 
+-- The embedding of a question, of single precision: a name for the type that is found whatever the search_path is.
+CREATE DOMAIN pgrecall.embedding AS vector;
+
 CREATE TYPE pgrecall.storage AS (
     type text,
     metric text,
