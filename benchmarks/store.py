@@ -31,9 +31,10 @@ from pgrecall.flow import run
 from pgrecall.ingest.job import WRITERS
 from pgrecall.pipeline import spread
 from pgrecall.settle import settle
-from pgrecall.store import collections, documents, indexes
+from pgrecall.store import collections, documents, identity, indexes
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import LONG, Prepared
+from pgrecall.store.rows import COPY, COPY_TYPES, chunk_rows
 from pgrecall.store.session import prepare
 from pgrecall.store.vectors import Asked, encode_all
 from pgrecall.types import FloatArray
@@ -59,17 +60,17 @@ def prepared(rows: int, embedder: pgrecall.Embedder, generation: Generation) -> 
             uri=uri, text=text, title=Path(uri).name, metadata={"n": count}
         )
         chunks = split(text, tokenizer=embedder.tokenizer, markup="code", title=document.title)
-        if len(chunks) > documents.LONG:
+        if len(chunks) > LONG:
             continue
         made.append(
             Prepared(
                 document=document,
-                document_id=documents.document_id(generation.collection, document),
+                document_id=identity.document_id(generation.collection, document),
                 generation=generation,
-                content_hash=documents.document_hash(document, "code"),
+                content_hash=identity.document_hash(document, "code"),
                 markup="code",
                 chunks=chunks,
-                hashes=[documents.chunk_hash(chunk) for chunk in chunks],
+                hashes=[identity.chunk_hash(chunk) for chunk in chunks],
                 vectors=encode_all(
                     embedder.embed_documents([chunk.embedded_text for chunk in chunks])
                 ),
@@ -138,11 +139,11 @@ def store_equal(
     with (
         connection.transaction(),
         connection.cursor() as cursor,
-        cursor.copy(documents.COPY.replace("pgrecall.chunks", "equal").encode()) as copy,
+        cursor.copy(COPY.replace("pgrecall.chunks", "equal").encode()) as copy,
     ):
-        copy.set_types(documents.COPY_TYPES)
+        copy.set_types(COPY_TYPES)
         for item in items:
-            for row in documents._rows(item, slice(None), item.vectors):
+            for row in chunk_rows(item, slice(None), item.vectors):
                 copy.write_row(row)
     for definition in indexes.DEFINITIONS.values():
         connection.execute(

@@ -26,8 +26,9 @@ from pgrecall.retrieve import Target, follow
 from pgrecall.settle import settle
 from pgrecall.store import filling, generations, indexes
 from pgrecall.store.collections import Generation, NewGeneration
-from pgrecall.store.documents import Key, Prepared
 from pgrecall.store.filling import Place
+from pgrecall.store.identity import Key
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.storage import Storage, kept
 from pgrecall.types import Failure

@@ -15,7 +15,7 @@ from pgrecall.ingest.stages import chunk
 from pgrecall.reindex import choose
 from pgrecall.retrieve import Target
 from pgrecall.store import filling, reuse
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.storage import Storage
 
 #: Documents that are chunked to estimate the rest, and bytes of text, at most.

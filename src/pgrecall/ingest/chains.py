@@ -19,7 +19,7 @@ from pgrecall.load import LoadOptions
 from pgrecall.load.scope import Sync
 from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
 from pgrecall.settle import settle
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import IngestReport, Plan
 

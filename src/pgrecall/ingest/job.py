@@ -16,7 +16,7 @@ from pgrecall.flow import Flow
 from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.ingest.vectors import Known, Vectors
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import LONG, Former, Prepared
+from pgrecall.store.prepared import LONG, Former, Prepared
 from pgrecall.types import Document, Failure, IngestReport
 
 logger = logging.getLogger(__name__)
