@@ -20,6 +20,7 @@ FLOORS: list[set[str]] = [
     {"database"},
     {"collection"},
     {"generations", "ingesting", "exchanging"},
+    {"arguments"},
     {"reindex_plan", "switching", "compare", "transfer"},
     {"reindex"},
     {"worker", "evaluate", "answer", "doctor"},
