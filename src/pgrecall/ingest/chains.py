@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import WRITERS, Group, Ingestion
 from pgrecall.ingest.lanes import follow
 from pgrecall.ingest.plan import foresee, planned
-from pgrecall.ingest.reading import Batch, Sources, batches, batches_async
+from pgrecall.ingest.reading import Batch, Sources, batches, batches_async, seen
 from pgrecall.ingest.record import recorded, recorded_async
-from pgrecall.ingest.stages import chunk, embed, select, write
+from pgrecall.ingest.stages import cut, embed, select, write
 from pgrecall.ingest.sync import begin, finish
 from pgrecall.load import LoadOptions
 from pgrecall.load.scope import Sync
@@ -60,12 +61,10 @@ def _settle(job: Ingestion) -> Flow[None]:
 def _groups(session: Session, job: Ingestion, read: Iterator[Batch]) -> Iterator[Group]:
     group = Group()
     for batch in ahead(read):
-        for item in run(select(job, batch), session):
-            chunk(job, item)
-            if not group.takes(item):
-                yield group
-                group = Group()
-            group.add(item)
+        waiting = deque(run(select(job, batch), session))
+        while waiting and cut(job, waiting, group):
+            yield group
+            group = Group()
     if group.items:
         yield group
 
@@ -115,12 +114,10 @@ async def _groups_async(
     group = Group()
     async with aclosing(ahead_async(read)) as read_ahead:
         async for batch in read_ahead:
-            for item in await run_async(select(job, batch), session):
-                await asyncio.to_thread(chunk, job, item)
-                if not group.takes(item):
-                    yield group
-                    group = Group()
-                group.add(item)
+            waiting = deque(await run_async(select(job, batch), session))
+            while waiting and await asyncio.to_thread(cut, job, waiting, group):
+                yield group
+                group = Group()
     if group.items:
         yield group
 
@@ -149,11 +146,11 @@ class TakeIn:
         await take_in_async(session, self.job, self._pages_async(session))
 
     def _pages(self, session: Session) -> Iterator[Batch]:
-        while (batch := run(self.page(), session)) is not None:
+        while (batch := run(seen(self.page()), session)) is not None:
             yield batch
 
     async def _pages_async(self, session: AsyncSession) -> AsyncGenerator[Batch, None]:
-        while (batch := await run_async(self.page(), session)) is not None:
+        while (batch := await run_async(seen(self.page()), session)) is not None:
             yield batch
 
 

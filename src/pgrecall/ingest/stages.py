@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import TypeVar
@@ -11,7 +12,7 @@ from pgrecall.chunking import split
 from pgrecall.embed.base import TakesTokenIds
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest import lanes
-from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
+from pgrecall.ingest.job import PATIENCE, Group, Ingestion, Intake, Lane
 from pgrecall.ingest.vectors import Known
 from pgrecall.load.markup import markup_of
 from pgrecall.store import documents, identity, ledger, queue
@@ -41,12 +42,7 @@ def staged(
 
     @wraps(stage)
     def seen(job: J, batch: Sequence[D]) -> Flow[T]:
-        with telemetry.span(
-            f"pgrecall.ingest.{name}",
-            {"pgrecall.stage": name},
-            details={"pgrecall.documents": len(batch)},
-            duration="pgrecall.ingest.stage.duration",
-        ):
+        with telemetry.stage(name, len(batch)):
             return (yield from stage(job, batch))
 
     return seen
@@ -106,6 +102,20 @@ def identified(generation: Generation, document: Document) -> Prepared:
         content_hash=identity.document_hash(document, markup),
         markup=markup,
     )
+
+
+def cut(job: Ingestion, waiting: deque[Prepared], group: Group) -> bool:
+    """Chunk documents into the group until it is full; False if none waits before it is."""
+    before = len(group.items)
+    with telemetry.stage("chunk") as span:
+        while waiting:
+            if not waiting[0].chunks:
+                chunk(job, waiting[0])
+            if not group.takes(waiting[0]):
+                break
+            group.add(waiting.popleft())
+        span.set({"pgrecall.documents": len(group.items) - before})
+    return bool(waiting)
 
 
 def chunk(job: Ingestion, prepared: Prepared) -> None:
