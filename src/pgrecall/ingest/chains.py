@@ -62,9 +62,11 @@ def _groups(session: Session, job: Ingestion, read: Iterator[Batch]) -> Iterator
     group = Group()
     for batch in ahead(read):
         waiting = deque(run(select(job, batch), session))
-        while waiting and cut(job, waiting, group):
-            yield group
-            group = Group()
+        while waiting:
+            cut(job, waiting, group)
+            if waiting:
+                yield group
+                group = Group()
     if group.items:
         yield group
 
@@ -115,9 +117,11 @@ async def _groups_async(
     async with aclosing(ahead_async(read)) as read_ahead:
         async for batch in read_ahead:
             waiting = deque(await run_async(select(job, batch), session))
-            while waiting and await asyncio.to_thread(cut, job, waiting, group):
-                yield group
-                group = Group()
+            while waiting:
+                await asyncio.to_thread(cut, job, waiting, group)
+                if waiting:
+                    yield group
+                    group = Group()
     if group.items:
         yield group
 

@@ -104,8 +104,8 @@ def identified(generation: Generation, document: Document) -> Prepared:
     )
 
 
-def cut(job: Ingestion, waiting: deque[Prepared], group: Group) -> bool:
-    """Chunk documents into the group until it is full; False if none waits before it is."""
+def cut(job: Ingestion, waiting: deque[Prepared], group: Group) -> None:
+    """Chunk documents into the group until it is full or none waits."""
     before = len(group.items)
     with telemetry.stage("chunk") as span:
         while waiting:
@@ -115,7 +115,6 @@ def cut(job: Ingestion, waiting: deque[Prepared], group: Group) -> bool:
                 break
             group.add(waiting.popleft())
         span.set({"pgrecall.documents": len(group.items) - before})
-    return bool(waiting)
 
 
 def chunk(job: Ingestion, prepared: Prepared) -> None:

@@ -112,12 +112,12 @@ BEGIN
     FOREACH step IN ARRAY pgrecall.steps() LOOP
         FOR answer IN
             SELECT place, distances FROM pgrecall.found_distances(g, asked, ARRAY(
-                SELECT n::integer FROM unnest(hits) WITH ORDINALITY AS h (found, n) WHERE found < 10), step)
+                SELECT n::integer FROM unnest(hits) WITH ORDINALITY AS h (hit, n) WHERE hit < 10), step)
         LOOP
             hits[answer.place] := (SELECT count(*) FROM unnest(answer.distances) AS distance
                                     WHERE distance <= tenth[answer.place] + equal);
         END LOOP;
-        curve := curve || (SELECT avg(found) / 10 FROM unnest(hits) AS found)::real;
+        curve := curve || (SELECT avg(hit) / 10 FROM unnest(hits) AS hit)::real;
     END LOOP;
     UPDATE pgrecall.generations
        SET recall_curve = curve, recall_chunks = g.chunk_count
