@@ -25,7 +25,7 @@ FLOORS: list[set[str]] = [
     {"reindex"},
     {"worker", "evaluate", "answer", "doctor"},
     {"ingest", "retrieve"},
-    {"candidates", "settle"},
+    {"candidates", "settle", "cutting"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},
     {"pipeline", "flow", "settings", "telemetry", "tokens", "exchange", "pictures"},
     {"errors", "types"},

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 
 from pgrecall.flow import Flow, run, run_async
+from pgrecall.ingest.cutter import Cutting
 from pgrecall.ingest.job import WRITERS, Group, Ingestion
 from pgrecall.ingest.lanes import follow
 from pgrecall.ingest.plan import foresee, planned
 from pgrecall.ingest.reading import Batch, Sources, batches, batches_async, seen
 from pgrecall.ingest.record import recorded, recorded_async
-from pgrecall.ingest.stages import cut, embed, select, write
+from pgrecall.ingest.stages import embed, select, write
 from pgrecall.ingest.sync import begin, finish
 from pgrecall.load import LoadOptions
 from pgrecall.load.scope import Sync
@@ -60,13 +60,15 @@ def _settle(job: Ingestion) -> Flow[None]:
 
 def _groups(session: Session, job: Ingestion, read: Iterator[Batch]) -> Iterator[Group]:
     group = Group()
-    for batch in ahead(read):
-        waiting = deque(run(select(job, batch), session))
-        while waiting:
-            cut(job, waiting, group)
-            if waiting:
+    with closing(Cutting(job)) as cutting:
+        for batch in ahead(read):
+            cutting.add(run(select(job, batch), session))
+            while cutting.fill(group):
                 yield group
                 group = Group()
+        while cutting.fill(group, last=True):
+            yield group
+            group = Group()
     if group.items:
         yield group
 
@@ -114,14 +116,16 @@ async def _groups_async(
     session: AsyncSession, job: Ingestion, read: AsyncGenerator[Batch, None]
 ) -> AsyncGenerator[Group, None]:
     group = Group()
-    async with aclosing(ahead_async(read)) as read_ahead:
-        async for batch in read_ahead:
-            waiting = deque(await run_async(select(job, batch), session))
-            while waiting:
-                await asyncio.to_thread(cut, job, waiting, group)
-                if waiting:
+    with closing(Cutting(job)) as cutting:
+        async with aclosing(ahead_async(read)) as read_ahead:
+            async for batch in read_ahead:
+                await asyncio.to_thread(cutting.add, await run_async(select(job, batch), session))
+                while await asyncio.to_thread(cutting.fill, group):
                     yield group
                     group = Group()
+        while await asyncio.to_thread(cutting.fill, group, last=True):
+            yield group
+            group = Group()
     if group.items:
         yield group
 

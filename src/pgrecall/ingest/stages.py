@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import TypeVar
@@ -12,7 +11,7 @@ from pgrecall.chunking import split
 from pgrecall.embed.base import TakesTokenIds
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest import lanes
-from pgrecall.ingest.job import PATIENCE, Group, Ingestion, Intake, Lane
+from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
 from pgrecall.ingest.vectors import Known
 from pgrecall.load.markup import markup_of
 from pgrecall.store import documents, identity, ledger, queue
@@ -102,19 +101,6 @@ def identified(generation: Generation, document: Document) -> Prepared:
         content_hash=identity.document_hash(document, markup),
         markup=markup,
     )
-
-
-def cut(job: Ingestion, waiting: deque[Prepared], group: Group) -> None:
-    """Chunk documents into the group until it is full or none waits."""
-    before = len(group.items)
-    with telemetry.stage("chunk") as span:
-        while waiting:
-            if not waiting[0].chunks:
-                chunk(job, waiting[0])
-            if not group.takes(waiting[0]):
-                break
-            group.add(waiting.popleft())
-        span.set({"pgrecall.documents": len(group.items) - before})
 
 
 def chunk(job: Ingestion, prepared: Prepared) -> None:
