@@ -25,7 +25,7 @@ _MAIN = "import sys; sys.path[:] = sys.argv[2:]; from pgrecall.cutting import ma
 #: Tokenizers that the other process has at hand.
 SHIPPED = ("wordllama", "cl100k_base", "o200k_base")
 #: Chunks after which a run counts as long: starting a process takes as long as cutting some thousands.
-LONG_RUN = 2_000
+LONG_RUN = 1_000
 #: Documents that stay with the other process while the next are asked for, so that it has work meanwhile.
 KEPT = 16
 #: Seconds in which an answer must come; a text has at most TRACED characters, which take less than one.
