@@ -25,9 +25,9 @@ import pgrecall
 from pgrecall import Document
 from pgrecall.flow import run
 from pgrecall.settle import settle
-from pgrecall.store import collections, documents
+from pgrecall.store import collections, documents, identity
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import fetch
 from pgrecall.store.vectors import encode_all
 from pgrecall.types import Chunk, FloatArray
@@ -69,7 +69,7 @@ def rows(
         document = Document(uri=f"d{n}", text=text, metadata=metadata)
         yield Prepared(
             document=document,
-            document_id=documents.document_id(generation.collection, document),
+            document_id=identity.document_id(generation.collection, document),
             generation=generation,
             content_hash=n.to_bytes(32, "big"),
             markup="code",

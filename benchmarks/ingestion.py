@@ -261,9 +261,11 @@ class Spent:
         return time.perf_counter() - self._wall, self._used() - self._processor
 
     def _used(self) -> float:
-        """Of this process and of a server beside it, with the processes that it has had."""
-        used = time.process_time()
-        for process in [self._server, *self._server.children()] if self._server else []:
+        """Of this process and of a server beside it, with the processes that each has, and has had."""
+        reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = time.process_time() + reaped.ru_utime + reaped.ru_stime
+        server = [self._server, *self._server.children()] if self._server else []
+        for process in [*psutil.Process().children(), *server]:
             try:
                 used += sum(process.cpu_times()[:2])
             except psutil.Error:  # ended meanwhile: its parent counts it
@@ -299,11 +301,12 @@ def peers(server: str, count: int, rounds: int) -> None:
                     peer = make(url, Path(folder))
                     spent = Spent(server)
                     chunks = peer.ingest(part)
+                    used = spent.seconds()
                 except ImportError as exc:
                     print(f"{make.label} is left out: {exc}", flush=True)
                     continue
                 if turn >= 0:
-                    figures.setdefault(make.label, []).append((*spent.seconds(), chunks))
+                    figures.setdefault(make.label, []).append((*used, chunks))
                     print(turn, make.label, figures[make.label][-1], flush=True)
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     print(f"{len(files)} files, {megabytes:.1f} MB; medians of {rounds}")

@@ -28,8 +28,8 @@ import numpy as np
 import pgrecall
 from pgrecall import Collection, Database, Document, Storage
 from pgrecall.flow import run
-from pgrecall.store import documents, indexes
-from pgrecall.store.documents import Prepared
+from pgrecall.store import documents, identity, indexes
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import fetch
 from pgrecall.store.storage import INDEXED
 from pgrecall.store.vectors import encode_all
@@ -108,7 +108,7 @@ def fill(db: Database, embedder: Widened, storage: Storage, vectors: FloatArray)
             yield Prepared(
                 generation=generation,
                 document=document,
-                document_id=documents.document_id(name, document),
+                document_id=identity.document_id(name, document),
                 content_hash=n.to_bytes(32, "big"),
                 markup="plain",
                 chunks=[Chunk(ordinal=0, start=0, end=5, content=document.text, tokens=2)],

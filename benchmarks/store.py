@@ -6,7 +6,8 @@ Storage: bare COPY in binary form and CREATE INDEX USING hnsw, into a table of t
 and into one with every column and index that pgrecall has; against the write path of an ingestion, from
 chunked and embedded documents to a settled collection. Search: a prepared statement with the same columns
 and the same ef_search, against ``Collection.search(mode="vector")`` with a vector, and with words.
-Medians; the variants take turns, so that a busy machine is fair to all.
+Medians; the variants take turns, so that a busy machine is fair to all. Processor time is that of this process
+and of a server beside it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from ingestion import Spent
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -31,9 +33,10 @@ from pgrecall.flow import run
 from pgrecall.ingest.job import WRITERS
 from pgrecall.pipeline import spread
 from pgrecall.settle import settle
-from pgrecall.store import collections, documents, indexes
+from pgrecall.store import collections, documents, identity, indexes
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import LONG, Prepared
+from pgrecall.store.rows import COPY, COPY_TYPES, chunk_rows
 from pgrecall.store.session import prepare
 from pgrecall.store.vectors import Asked, encode_all
 from pgrecall.types import FloatArray
@@ -59,17 +62,17 @@ def prepared(rows: int, embedder: pgrecall.Embedder, generation: Generation) -> 
             uri=uri, text=text, title=Path(uri).name, metadata={"n": count}
         )
         chunks = split(text, tokenizer=embedder.tokenizer, markup="code", title=document.title)
-        if len(chunks) > documents.LONG:
+        if len(chunks) > LONG:
             continue
         made.append(
             Prepared(
                 document=document,
-                document_id=documents.document_id(generation.collection, document),
+                document_id=identity.document_id(generation.collection, document),
                 generation=generation,
-                content_hash=documents.document_hash(document, "code"),
+                content_hash=identity.document_hash(document, "code"),
                 markup="code",
                 chunks=chunks,
-                hashes=[documents.chunk_hash(chunk) for chunk in chunks],
+                hashes=[identity.chunk_hash(chunk) for chunk in chunks],
                 vectors=encode_all(
                     embedder.embed_documents([chunk.embedded_text for chunk in chunks])
                 ),
@@ -92,9 +95,13 @@ def grouped(items: list[Prepared], chunks: int = 512) -> Iterator[list[Prepared]
     yield group
 
 
-def store_ours(db: pgrecall.Database, items: list[Prepared], generation: Generation) -> float:
-    """Seconds of the write path, settled."""
-    began = time.perf_counter()
+#: Seconds by the clock, and of processors.
+Seconds = tuple[float, float]
+
+
+def store_ours(db: pgrecall.Database, items: list[Prepared], generation: Generation) -> Seconds:
+    """The write path, settled."""
+    spent = Spent(db.url)
     for _ in spread(
         grouped(items), lambda group: run(documents.write(generation, group), db._session), WRITERS
     ):
@@ -102,14 +109,16 @@ def store_ours(db: pgrecall.Database, items: list[Prepared], generation: Generat
     written = sum(len(item.chunks) for item in items)
     embedder = pgrecall.open_embedder(generation.embedder)
     run(settle(generation, lambda: embedder, written=written), db._session)
-    return time.perf_counter() - began
+    return spent.seconds()
 
 
-def store_bare(connection: psycopg.Connection[tuple[object, ...]], items: list[Prepared]) -> float:
-    """Seconds of COPY and CREATE INDEX, the least that any program needs."""
+def store_bare(
+    connection: psycopg.Connection[tuple[object, ...]], items: list[Prepared]
+) -> Seconds:
+    """COPY and CREATE INDEX, the least that any program needs."""
     connection.execute("DROP TABLE IF EXISTS bare")
     connection.execute(f"CREATE TABLE bare ({BARE_COLUMNS})".encode())
-    began = time.perf_counter()
+    spent = Spent(connection.info.dsn)
     with (
         connection.transaction(),
         connection.cursor() as cursor,
@@ -123,26 +132,26 @@ def store_bare(connection: psycopg.Connection[tuple[object, ...]], items: list[P
                 copy.write_row(row)
     connection.execute("CREATE INDEX ON bare USING hnsw (embedding halfvec_cosine_ops)")
     connection.execute("ANALYZE bare")
-    return time.perf_counter() - began
+    return spent.seconds()
 
 
 def store_equal(
     connection: psycopg.Connection[tuple[object, ...]],
     items: list[Prepared],
     generation: Generation,
-) -> float:
+) -> Seconds:
     """As ``store_bare``, with every column and index that a generation's partition has."""
     connection.execute("DROP TABLE IF EXISTS equal")
     connection.execute("CREATE TABLE equal (LIKE pgrecall.chunks INCLUDING ALL)")
-    began = time.perf_counter()
+    spent = Spent(connection.info.dsn)
     with (
         connection.transaction(),
         connection.cursor() as cursor,
-        cursor.copy(documents.COPY.replace("pgrecall.chunks", "equal").encode()) as copy,
+        cursor.copy(COPY.replace("pgrecall.chunks", "equal").encode()) as copy,
     ):
-        copy.set_types(documents.COPY_TYPES)
+        copy.set_types(COPY_TYPES)
         for item in items:
-            for row in documents._rows(item, slice(None), item.vectors):
+            for row in chunk_rows(item, slice(None), item.vectors):
                 copy.write_row(row)
     for definition in indexes.DEFINITIONS.values():
         connection.execute(
@@ -155,7 +164,7 @@ def store_equal(
             )
         )
     connection.execute("ANALYZE equal")
-    return time.perf_counter() - began
+    return spent.seconds()
 
 
 def timed(call: Callable[[Any], object], argument: object) -> float:
@@ -178,7 +187,7 @@ def main() -> None:
         generation = _anew(db)
         items = prepared(arguments.rows, embedder, generation)
         rows = sum(len(item.chunks) for item in items)
-        seconds: dict[str, list[float]] = {"bare": [], "equal": [], "pgrecall": []}
+        seconds: dict[str, list[Seconds]] = {"bare": [], "equal": [], "pgrecall": []}
         with psycopg.connect(db.url, autocommit=True) as connection:
             prepare(connection)
             for _ in range(arguments.rounds):
@@ -202,12 +211,18 @@ def _anew(db: pgrecall.Database) -> Generation:
     return run(collections.active("benchmark"), db._session)
 
 
-def report_storage(rows: int, seconds: dict[str, list[float]]) -> None:
-    """Rows per second, and ours as a share of the others."""
-    ours = statistics.median(seconds["pgrecall"])
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        print(f"  {name:10} {median:7.2f} s  {rows / median:9,.0f} rows/s  {median / ours:5.2f}")
+def report_storage(rows: int, seconds: dict[str, list[Seconds]]) -> None:
+    """Rows per second, and our rate as a share of each."""
+    medians = {
+        name: [statistics.median(column) for column in zip(*values, strict=True)]
+        for name, values in seconds.items()
+    }
+    base = medians["pgrecall"]
+    for name, (wall, processor) in medians.items():
+        print(
+            f"  {name:10} {wall:7.2f} s {rows / wall:9,.0f} rows/s  {wall / base[0]:5.2f},"
+            f" processor {processor:7.2f} s  {processor / base[1]:5.2f}"
+        )
 
 
 def search(

@@ -17,7 +17,7 @@ import pgrecall
 from pgrecall import Database, Document, errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
-from pgrecall.store.documents import LONG
+from pgrecall.store.prepared import LONG
 from pgrecall.types import FloatArray
 from tests.acceptance.conftest import assert_whole, command
 from tests.embedders import CarelessEmbedder, TinyEmbedder

@@ -72,7 +72,7 @@ def test_an_ingestion_is_one_trace(seen: Seen, docs: Collection) -> None:
     assert root.context is not None
     assert root.attributes is not None
     assert root.attributes["pgrecall.run_id"] == docs.runs()[0].run_id
-    for stage in ("select", "embed", "write", "settle"):
+    for stage in ("read", "select", "chunk", "embed", "write", "settle"):
         spans = seen.named(f"pgrecall.ingest.{stage}")
         assert spans, stage
         for span in spans:

@@ -17,10 +17,10 @@ from pgrecall.flow import Flow, compute
 from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk, embed, write
 from pgrecall.load.markup import markup_of
-from pgrecall.store import collections, documents, environment, structure, verify
+from pgrecall.store import collections, environment, identity, structure, verify
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
 from pgrecall.store.environment import Check
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.structure import Defect
 
 #: Problems that are described; those beyond are counted.
@@ -210,7 +210,7 @@ def _rewritten(
         document_id=broken.document_id,
         generation=generation,
         # That of another text would have the next ingestion skip the document.
-        content_hash=intact or documents.document_hash(document, markup),
+        content_hash=intact or identity.document_hash(document, markup),
         markup=markup,
         known=True,
         replaces=broken.version,

@@ -2,124 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
-from os import PathLike
 from threading import Event
-from typing import TypedDict, Unpack
+from typing import Unpack
 
-from pgrecall.embed import takes_images
-from pgrecall.errors import InvalidArgument
+from pgrecall.arguments import Jobs, Running, SourceArgument, TableChoices, kept, listed, paths
 from pgrecall.flow import run, run_async
-from pgrecall.ingest import (
-    Budget,
-    Ingestion,
-    Lane,
-    Progress,
-    ingest,
-    ingest_async,
-    plan,
-    plan_async,
-)
+from pgrecall.ingest import Progress, ingest, ingest_async, plan, plan_async
 from pgrecall.ingest.enqueue import enqueue, enqueue_async
-from pgrecall.ingest.job import HandOver
 from pgrecall.ingest.polling import watch_table, watch_table_async
-from pgrecall.ingest.tablerun import TableRun, TableSource
+from pgrecall.ingest.tablerun import TableSource
 from pgrecall.ingest.tables import sync_table, sync_table_async
 from pgrecall.ingest.watch import Watched, watch, watch_async
 from pgrecall.load import LoadOptions
-from pgrecall.load.discover import StrPath
-from pgrecall.load.scope import Sync, scopes
-from pgrecall.retrieve import Target
 from pgrecall.store import runs
 from pgrecall.store.elsewhere import elsewhere, elsewhere_async
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.types import Document, EnqueueReport, IngestReport, Plan, Run
-
-#: One source or many: files, folders, globs, URLs, "-" for standard input, or Documents.
-SourceArgument = StrPath | Document | Iterable[StrPath | Document]
-
-
-class Running(TypedDict, total=False):
-    """What ``ingest``, ``plan`` and ``sync_table`` take besides the sources and how to read them."""
-
-    #: Called with the report so far, from several threads.
-    progress: Progress | None
-    #: Stop before more tokens are embedded than that. What needs none goes on.
-    max_tokens: int | None
-    #: Stop before it costs more US dollars than that, by the provider's list price.
-    max_cost: float | None
-
-
-class TableChoices(Running, total=False):
-    """How ``sync_table`` goes about it."""
-
-    #: Read every row again, whatever ``updated_at`` or the triggers say.
-    full: bool
-    #: Look whether stored rows are still there; for queries that name no deleted rows it is the only way.
-    deletes: bool
-    #: The table may have become empty.
-    allow_empty: bool
-
-
-class Jobs:
-    """What both flavours prepare without asking the database."""
-
-    _target: Target
-
-    def _loading(self, options: LoadOptions | None, *, dry: bool = False) -> LoadOptions:
-        """How to read the sources: with images, if the embedder takes them."""
-        options = options or LoadOptions()
-        if options.images is not None:
-            return options
-        embedder = self._target.offline if dry else self._target.embedder
-        return replace(options, images=takes_images(embedder))
-
-    def _job(self, options: LoadOptions, running: Running, *, dry: bool = False) -> Ingestion:
-        target = self._target
-        return Ingestion(
-            lane=Lane(target.generation, target.offline if dry else target.embedder),
-            open=target.embedder_of,
-            tenant_id=options.tenant_id,
-            progress=running.get("progress"),
-            budget=Budget.of(
-                target.generation.embedder, running.get("max_tokens"), running.get("max_cost")
-            ),
-            dry=dry,
-        )
-
-    def _watching(self, options: LoadOptions, progress: Progress | None) -> Ingestion:
-        job = self._job(options, {"progress": progress})
-        job.notable = False
-        return job
-
-    def _handing_over(self, options: LoadOptions | None) -> LoadOptions:
-        options = options or LoadOptions()
-        if options.images is not None:
-            return options
-        return replace(options, images=self._target.takes_images)
-
-    def _hand_over(self, options: LoadOptions) -> HandOver:
-        # Without the embedder: who only hands documents over needs no key for it.
-        return HandOver(into=self._target.generation, tenant_id=options.tenant_id)
-
-    def _table(
-        self,
-        source: str | TableSource,
-        options: LoadOptions,
-        session: Session | AsyncSession | None,
-        choices: TableChoices,
-    ) -> TableRun:
-        return TableRun(
-            source=TableSource(table=source) if isinstance(source, str) else source,
-            options=options,
-            job=self._job(options, choices),
-            elsewhere=session,
-            full=choices.get("full", False),
-            deletes=choices.get("deletes", True),
-            allow_empty=choices.get("allow_empty", False),
-        )
+from pgrecall.types import EnqueueReport, IngestReport, Plan, Run
 
 
 class Ingesting(Jobs):
@@ -151,8 +51,8 @@ class Ingesting(Jobs):
         fails time and again, DatabaseUnavailable if the server goes away; run it again to go on.
         """
         chosen = self._loading(options)
-        listed, kept = _kept(sources, chosen, sync=sync, allow_empty=allow_empty)
-        return ingest(self._session, self._job(chosen, running), listed, chosen, kept)
+        given, step = kept(sources, chosen, sync=sync, allow_empty=allow_empty)
+        return ingest(self._session, self._job(chosen, running), given, chosen, step)
 
     def plan(
         self,
@@ -168,9 +68,9 @@ class Ingesting(Jobs):
         Reads the sources and the database, writes nothing, asks no provider and needs no API key.
         """
         chosen = self._loading(options, dry=True)
-        listed, kept = _kept(sources, chosen, sync=sync, allow_empty=allow_empty)
+        given, step = kept(sources, chosen, sync=sync, allow_empty=allow_empty)
         job = self._job(chosen, running, dry=True)
-        return plan(self._session, job, listed, chosen, kept)
+        return plan(self._session, job, given, chosen, step)
 
     def runs(self, *, limit: int = 20) -> list[Run]:
         """The last ingestions, newest first: what they did, and what was spent on them."""
@@ -185,7 +85,7 @@ class Ingesting(Jobs):
         commits. A newer version of a document takes the place of one that waits.
         """
         chosen = self._handing_over(options)
-        return enqueue(self._session, self._hand_over(chosen), _listed(sources), chosen)
+        return enqueue(self._session, self._hand_over(chosen), listed(sources), chosen)
 
     def watch(
         self,
@@ -202,7 +102,7 @@ class Ingesting(Jobs):
         order, changes are kept and tried again; a warning is logged. Setting ``stop`` ends it.
         """
         chosen = self._loading(options)
-        watched = Watched(_paths(sources), chosen, allow_empty=allow_empty)
+        watched = Watched(paths(sources), chosen, allow_empty=allow_empty)
         return watch(self._session, lambda: self._watching(chosen, progress), watched, stop)
 
     def sync_table(
@@ -271,9 +171,9 @@ class AsyncIngesting(Jobs):
     ) -> IngestReport:
         """As ``Collection.ingest``."""
         chosen = self._loading(options)
-        listed, kept = _kept(sources, chosen, sync=sync, allow_empty=allow_empty)
+        given, step = kept(sources, chosen, sync=sync, allow_empty=allow_empty)
         job = self._job(chosen, running)
-        return await ingest_async(self._session, job, listed, chosen, kept)
+        return await ingest_async(self._session, job, given, chosen, step)
 
     async def plan(
         self,
@@ -286,9 +186,9 @@ class AsyncIngesting(Jobs):
     ) -> Plan:
         """As ``Collection.plan``."""
         chosen = self._loading(options, dry=True)
-        listed, kept = _kept(sources, chosen, sync=sync, allow_empty=allow_empty)
+        given, step = kept(sources, chosen, sync=sync, allow_empty=allow_empty)
         job = self._job(chosen, running, dry=True)
-        return await plan_async(self._session, job, listed, chosen, kept)
+        return await plan_async(self._session, job, given, chosen, step)
 
     async def runs(self, *, limit: int = 20) -> list[Run]:
         """As ``Collection.runs``."""
@@ -301,7 +201,7 @@ class AsyncIngesting(Jobs):
         """As ``Collection.enqueue``."""
         chosen = self._handing_over(options)
         job = self._hand_over(chosen)
-        return await enqueue_async(self._session, job, _listed(sources), chosen)
+        return await enqueue_async(self._session, job, listed(sources), chosen)
 
     def watch(
         self,
@@ -313,7 +213,7 @@ class AsyncIngesting(Jobs):
     ) -> AsyncGenerator[IngestReport, None]:
         """As ``Collection.watch``; cancelling ends it."""
         chosen = self._loading(options)
-        watched = Watched(_paths(sources), chosen, allow_empty=allow_empty)
+        watched = Watched(paths(sources), chosen, allow_empty=allow_empty)
         return watch_async(self._session, lambda: self._watching(chosen, progress), watched)
 
     async def sync_table(
@@ -356,28 +256,3 @@ class AsyncIngesting(Jobs):
             task = self._table(source, options, session, {**choices, "deletes": deletes})
             task.job.notable = False
             return await sync_table_async(self._session, task)
-
-
-def _kept(
-    sources: SourceArgument, options: LoadOptions, *, sync: bool, allow_empty: bool
-) -> tuple[Iterable[StrPath | Document], Sync | None]:
-    """The sources, and what is to be kept in step with them."""
-    if not sync:
-        return _listed(sources), None
-    listed = list(_listed(sources))
-    kept = Sync(scopes=scopes(listed), tenant_id=options.tenant_id, allow_empty=allow_empty)
-    return listed, kept
-
-
-def _paths(sources: SourceArgument) -> list[StrPath]:
-    listed = list(_listed(sources))
-    paths = [source for source in listed if not isinstance(source, Document)]
-    if len(paths) < len(listed):
-        raise InvalidArgument(
-            "Documents that are given cannot be watched; name files, folders or globs."
-        )
-    return paths
-
-
-def _listed(sources: SourceArgument) -> Iterable[StrPath | Document]:
-    return [sources] if isinstance(sources, str | PathLike | Document) else sources

@@ -23,9 +23,10 @@ from pgrecall.embed.steps import embed_images, embed_queries
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker, open_reranker
 from pgrecall.rerank.steps import opened
-from pgrecall.store import collections, documents, passages, queries
+from pgrecall.store import collections, passages, queries
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
+from pgrecall.store.identity import document_id
 from pgrecall.tokens import open_tokenizer
 from pgrecall.types import Document, FloatArray, Hit, Hits, Image, Mode, Order, Stage, Where
 
@@ -314,7 +315,7 @@ def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -
         raise errors.InvalidArgument(
             f"similar takes a hit, a document or a uri, not {type(to).__name__}."
         )
-    document = documents.document_id(target.generation.collection, to)
+    document = document_id(target.generation.collection, to)
     return (yield from following(target, lambda now: store.similar(now, document, None, query)))
 
 

@@ -101,6 +101,16 @@ def span(
     return _Live(opening, duration, labels)
 
 
+def stage(name: str, documents: int | None = None) -> Span:
+    """A stage of an ingestion, at work on one batch of so many documents."""
+    return span(
+        f"pgrecall.ingest.{name}",
+        {"pgrecall.stage": name},
+        details={"pgrecall.documents": documents},
+        duration="pgrecall.ingest.stage.duration",
+    )
+
+
 def record(name: str, amount: float, attributes: Attributes) -> None:
     """Add to a metric of ``METRICS``."""
     meter = _meter()

@@ -14,8 +14,8 @@ import pytest
 import pgrecall
 from pgrecall import Collection, Database, Document, Hits, errors
 from pgrecall.flow import run
-from pgrecall.store import documents, indexes
-from pgrecall.store.documents import Prepared
+from pgrecall.store import documents, identity, indexes
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.vectors import encode_all
 from pgrecall.types import Chunk, FloatArray, Mode
 from tests.embedders import TinyEmbedder
@@ -51,7 +51,7 @@ class World:
             document = Document(uri=f"r{n}", text=text, metadata=metadata, tenant_id=f"t{n % 3}")
             yield Prepared(
                 document=document,
-                document_id=documents.document_id("world", document),
+                document_id=identity.document_id("world", document),
                 generation=self.docs._target.generation,
                 content_hash=b"",
                 markup="plain",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import pgrecall
 from pgrecall import Collection, Database, Document, Hits, errors
-from pgrecall.store import documents
+from pgrecall.store import identity
 from pgrecall.store.session import translated
 from pgrecall.types import FloatArray, Mode
 from tests.embedders import TinyEmbedder
@@ -174,7 +174,7 @@ def test_every_answer_is_right(
     k: int,
 ) -> None:
     docs = shelve(db, stock, keys)
-    shelf = {documents.document_id(docs.name, document): document for document in stock}
+    shelf = {identity.document_id(docs.name, document): document for document in stock}
     for question in (one.among([*shelf]) for one in asked):
         for mode in MODES:
             right = {n for n, doc in shelf.items() if question.answered_by(n, doc, mode)}

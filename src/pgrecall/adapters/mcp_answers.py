@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pgrecall import Context, Document, Hits
-from pgrecall.store.documents import page_of
+from pgrecall.store.rows import page_of
 
 
 class Answer(BaseModel):

@@ -11,10 +11,10 @@ from pgrecall.cli import storage as cli_storage
 from pgrecall.cli.options import Tenant
 
 if TYPE_CHECKING:
+    from pgrecall.arguments import Running
     from pgrecall.chunking import ChunkConfig
     from pgrecall.database import Described
     from pgrecall.ingest import TableSource
-    from pgrecall.ingesting import Running
     from pgrecall.load import LoadOptions
 
 _HIDDEN: dict[str, Any] = {"show_default": False}

@@ -32,7 +32,7 @@ from pgrecall.load import read
 from pgrecall.retrieve import SearchOptions, Target, search_in
 from pgrecall.store import collections, documents, filling, indexes, throwaway
 from pgrecall.store.collections import Generation, NewGeneration
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.storage import Storage
 from pgrecall.types import Chunk, Document, Failure, Hits
 

@@ -8,7 +8,7 @@ from threading import Lock
 
 from pgrecall.embed.models import known_model
 from pgrecall.errors import InvalidArgument
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 
 #: Prices are for so many tokens.
 PRICED = 1_000_000

@@ -8,18 +8,19 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 
 from pgrecall.flow import Flow, run, run_async
+from pgrecall.ingest.cutter import Cutting
 from pgrecall.ingest.job import WRITERS, Group, Ingestion
 from pgrecall.ingest.lanes import follow
 from pgrecall.ingest.plan import foresee, planned
-from pgrecall.ingest.reading import Batch, Sources, batches, batches_async
+from pgrecall.ingest.reading import Batch, Sources, batches, batches_async, seen
 from pgrecall.ingest.record import recorded, recorded_async
-from pgrecall.ingest.stages import chunk, embed, select, write
+from pgrecall.ingest.stages import embed, select, write
 from pgrecall.ingest.sync import begin, finish
 from pgrecall.load import LoadOptions
 from pgrecall.load.scope import Sync
 from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
 from pgrecall.settle import settle
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import IngestReport, Plan
 
@@ -59,13 +60,15 @@ def _settle(job: Ingestion) -> Flow[None]:
 
 def _groups(session: Session, job: Ingestion, read: Iterator[Batch]) -> Iterator[Group]:
     group = Group()
-    for batch in ahead(read):
-        for item in run(select(job, batch), session):
-            chunk(job, item)
-            if not group.takes(item):
+    with closing(Cutting(job)) as cutting:
+        for batch in ahead(read):
+            cutting.add(run(select(job, batch), session))
+            while cutting.fill(group):
                 yield group
                 group = Group()
-            group.add(item)
+        while cutting.fill(group, last=True):
+            yield group
+            group = Group()
     if group.items:
         yield group
 
@@ -113,14 +116,16 @@ async def _groups_async(
     session: AsyncSession, job: Ingestion, read: AsyncGenerator[Batch, None]
 ) -> AsyncGenerator[Group, None]:
     group = Group()
-    async with aclosing(ahead_async(read)) as read_ahead:
-        async for batch in read_ahead:
-            for item in await run_async(select(job, batch), session):
-                await asyncio.to_thread(chunk, job, item)
-                if not group.takes(item):
+    with closing(Cutting(job)) as cutting:
+        async with aclosing(ahead_async(read)) as read_ahead:
+            async for batch in read_ahead:
+                await asyncio.to_thread(cutting.add, await run_async(select(job, batch), session))
+                while await asyncio.to_thread(cutting.fill, group):
                     yield group
                     group = Group()
-                group.add(item)
+        while await asyncio.to_thread(cutting.fill, group, last=True):
+            yield group
+            group = Group()
     if group.items:
         yield group
 
@@ -149,11 +154,11 @@ class TakeIn:
         await take_in_async(session, self.job, self._pages_async(session))
 
     def _pages(self, session: Session) -> Iterator[Batch]:
-        while (batch := run(self.page(), session)) is not None:
+        while (batch := run(seen(self.page()), session)) is not None:
             yield batch
 
     async def _pages_async(self, session: AsyncSession) -> AsyncGenerator[Batch, None]:
-        while (batch := await run_async(self.page(), session)) is not None:
+        while (batch := await run_async(seen(self.page()), session)) is not None:
             yield batch
 
 

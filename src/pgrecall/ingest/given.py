@@ -18,8 +18,8 @@ from pgrecall.ingest.job import CHUNK_BATCH, TEXT_BATCH, Ingestion, Lane
 from pgrecall.ingest.record import recorded, recorded_async
 from pgrecall.ingest.stages import branch_out, give_up, identified, swap
 from pgrecall.settle import settle
-from pgrecall.store import collections, documents, exporting, queue
-from pgrecall.store.documents import Prepared
+from pgrecall.store import collections, exporting, identity, ledger, queue
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import AsyncSession, Session, transaction
 from pgrecall.store.vectors import decode_all, encode_all
 from pgrecall.types import Failure, IngestReport
@@ -127,9 +127,9 @@ def prepare(
     prepared.given = True
     prepared.chunks = chunks
     prepared.hashes = (
-        [documents.chunk_hash(chunk) for chunk in chunks]
+        [identity.chunk_hash(chunk) for chunk in chunks]
         if document.media is None
-        else [documents.media_hash(document.media)]
+        else [identity.media_hash(document.media)]
     )
     prepared.vectors = wires
     return prepared
@@ -149,10 +149,10 @@ def _check_text(place: str, text: str) -> None:
 def _select(job: Ingestion, batch: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """Those that are new or changed."""
     waiting = yield from queue.waiting(job.generation, [item.document for item in batch])
-    ledger = yield from documents.ledger([item.key for item in batch])
+    entries = yield from ledger.entries([item.key for item in batch])
     unchanged = []
     for item in batch:
-        stored = ledger.get(item.key)
+        stored = entries.get(item.key)
         item.known = stored is not None and stored.content_hash is not None
         here = stored is not None and job.generation.generation_id in stored.generations
         text = stored is not None and stored.content_hash == item.content_hash

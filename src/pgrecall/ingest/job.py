@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import UUID
@@ -16,13 +16,11 @@ from pgrecall.flow import Flow
 from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.ingest.vectors import Known, Vectors
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import LONG, Former, Prepared
-from pgrecall.types import Document, Failure, IngestReport
+from pgrecall.store.prepared import LONG, Former, Prepared
+from pgrecall.types import Failure, IngestReport
 
 logger = logging.getLogger(__name__)
 
-#: Documents whose hashes are compared in one round trip.
-LEDGER_BATCH = 64
 #: Chunks that are embedded, and then written, together. A document is never divided between
 #: transactions, so a long one makes a batch of its own.
 CHUNK_BATCH = LONG
@@ -249,20 +247,6 @@ class Ingestion(Intake):
             telemetry.record("pgrecall.ingest.chunks", chunks, self.labels)
         report.reused = max(0, report.chunks - report.embedded)
         self.tell()
-
-
-def batched(items: Iterable[Document | Failure]) -> Iterator[list[Document | Failure]]:
-    """Documents for one look at the ledger: at most LEDGER_BATCH, at most TEXT_BATCH characters and bytes."""
-    batch: list[Document | Failure] = []
-    size = 0
-    for item in items:
-        batch.append(item)
-        size += len(item.text) + len(item.media or b"") if isinstance(item, Document) else 0
-        if len(batch) >= LEDGER_BATCH or size >= TEXT_BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from pgrecall.flow import Flow
 from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.store import collections, generations
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 
 logger = logging.getLogger(__name__)
 

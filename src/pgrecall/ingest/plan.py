@@ -8,7 +8,7 @@ from pgrecall.embed.models import known_model
 from pgrecall.flow import Flow
 from pgrecall.ingest.job import Ingestion
 from pgrecall.store import runs
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 from pgrecall.types import Plan
 
 

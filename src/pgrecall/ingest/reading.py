@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 
-from pgrecall.flow import run, run_async
-from pgrecall.ingest.job import Intake, batched
+from pgrecall import telemetry
+from pgrecall.flow import Flow, run, run_async
+from pgrecall.ingest.job import TEXT_BATCH, Intake
 from pgrecall.load import LoadOptions, read
 from pgrecall.load.discover import StrPath, is_url
 from pgrecall.load.only import Only
 from pgrecall.pipeline import from_thread
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import Document, Failure
+
+#: Documents whose hashes are compared in one round trip.
+LEDGER_BATCH = 64
 
 Sources = Iterable[StrPath | Document]
 Batch = list[Document | Failure]
@@ -27,7 +31,7 @@ def batches(
 ) -> Iterator[Batch]:
     """What the sources hold, as it is read; with ``only``, of files only what is in these paths."""
     urls: list[str] = []
-    yield from batched(read(_without_urls(sources, urls), options, only))
+    yield from _batched(read(_without_urls(sources, urls), options, only))
     if not urls:
         return
     from pgrecall.ingest.web import Crawl
@@ -36,7 +40,7 @@ def batches(
     with Web(allow_private=options.allow_private) as web:
         crawl = Crawl(job, options, web)
         crawl.add_given(urls)
-        while (batch := run(crawl.page(), session)) is not None:
+        while (batch := run(seen(crawl.page()), session)) is not None:
             yield batch
 
 
@@ -50,7 +54,7 @@ async def batches_async(
     """As ``batches``, awaiting."""
     urls: list[str] = []
     documents = read(_without_urls(sources, urls), options, only)
-    async with aclosing(from_thread(batched(documents))) as given:
+    async with aclosing(from_thread(_batched(documents))) as given:
         async for batch in given:
             yield batch
     if not urls:
@@ -61,8 +65,36 @@ async def batches_async(
     async with AsyncWeb(allow_private=options.allow_private) as web:
         crawl = Crawl(job, options, web)
         crawl.add_given(urls)
-        while (fetched := await run_async(crawl.page(), session)) is not None:
+        while (fetched := await run_async(seen(crawl.page()), session)) is not None:
             yield fetched
+
+
+def seen(page: Flow[Batch | None]) -> Flow[Batch | None]:
+    """A flow that reads one batch, as telemetry sees it."""
+    with telemetry.stage("read") as span:
+        batch = yield from page
+        span.set({"pgrecall.documents": len(batch or ())})
+    return batch
+
+
+def _batched(items: Iterable[Document | Failure]) -> Iterator[Batch]:
+    iterator = iter(items)
+    while batch := _next_batch(iterator):
+        yield batch
+
+
+def _next_batch(items: Iterator[Document | Failure]) -> Batch:
+    """Documents for one look at the ledger: at most LEDGER_BATCH, at most TEXT_BATCH characters and bytes."""
+    batch: Batch = []
+    size = 0
+    with telemetry.stage("read") as span:
+        for item in items:
+            batch.append(item)
+            size += len(item.text) + len(item.media or b"") if isinstance(item, Document) else 0
+            if len(batch) >= LEDGER_BATCH or size >= TEXT_BATCH:
+                break
+        span.set({"pgrecall.documents": len(batch)})
+    return batch
 
 
 def _without_urls(sources: Sources, urls: list[str]) -> Iterator[StrPath | Document]:

@@ -7,8 +7,8 @@ from pgrecall.flow import Flow
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import Ingestion
 from pgrecall.ingest.stages import embed_alone, identified
-from pgrecall.store import documents, queue, settling
-from pgrecall.store.documents import Prepared
+from pgrecall.store import documents, ledger, queue, settling
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.queue import Queued
 from pgrecall.store.session import fetch, transaction
 
@@ -16,13 +16,13 @@ from pgrecall.store.session import fetch, transaction
 def changed(job: Ingestion, queued: Queued) -> Flow[Prepared | None]:
     """The document, to be chunked and embedded; None if it is stored as it is."""
     prepared = identified(job.generation, queued.document)
-    entry = (yield from documents.ledger([prepared.key])).get(prepared.key)
+    entry = (yield from ledger.entries([prepared.key])).get(prepared.key)
     prepared.known = entry is not None and entry.content_hash is not None
     here = entry is not None and job.generation.generation_id in entry.generations
     if entry is None or entry.content_hash != prepared.content_hash or not here:
         return prepared
     if entry.error is not None:
-        yield from documents.forget_failure(prepared.key)
+        yield from ledger.forget_failure(prepared.key)
     yield from queue.remove(queued.job_id)
     return None
 

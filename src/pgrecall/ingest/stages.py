@@ -14,9 +14,9 @@ from pgrecall.ingest import lanes
 from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
 from pgrecall.ingest.vectors import Known
 from pgrecall.load.markup import markup_of
-from pgrecall.store import documents, queue
+from pgrecall.store import documents, identity, ledger, queue
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import transaction
 from pgrecall.types import Chunk, Document, Failure
 
@@ -41,12 +41,7 @@ def staged(
 
     @wraps(stage)
     def seen(job: J, batch: Sequence[D]) -> Flow[T]:
-        with telemetry.span(
-            f"pgrecall.ingest.{name}",
-            {"pgrecall.stage": name},
-            details={"pgrecall.documents": len(batch)},
-            duration="pgrecall.ingest.stage.duration",
-        ):
+        with telemetry.stage(name, len(batch)):
             return (yield from stage(job, batch))
 
     return seen
@@ -55,7 +50,7 @@ def staged(
 @staged
 def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepared]]:
     """Those of the batch that are new or changed, not yet chunked. Failures go to the ledger."""
-    found: dict[documents.Key, Prepared] = {}
+    found: dict[identity.Key, Prepared] = {}
     job.report.read += len(batch)
     for item in batch:
         if isinstance(item, Failure):
@@ -64,7 +59,7 @@ def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepar
                 continue
             job.unread[item.uri] = item.reason
             if not job.dry:
-                yield from documents.record_failure(job.generation, item, job.tenant_id)
+                yield from ledger.record_failure(job.generation, item, job.tenant_id)
             continue
         prepared = identified(job.generation, item)
         before = job.met(prepared)
@@ -74,10 +69,10 @@ def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepar
             job.fail(item.uri, TWICE)
     # First: what a worker has written by the time that the ledger is read has left the queue.
     waiting = yield from queue.waiting(job.generation, [p.document for p in found.values()])
-    ledger = yield from documents.ledger(list(found))
+    entries = yield from ledger.entries(list(found))
     changed = []
     for key, prepared in found.items():
-        stored = ledger.get(key)
+        stored = entries.get(key)
         prepared.known = stored is not None and stored.content_hash is not None
         here = stored is not None and job.generation.generation_id in stored.generations
         newer = prepared.name in waiting
@@ -89,9 +84,9 @@ def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepar
         if job.dry:
             continue
         if stored.source != prepared.document.source:
-            yield from documents.found_at(key, prepared.document.source)
+            yield from ledger.found_at(key, prepared.document.source)
         if stored.error is not None:
-            yield from documents.forget_failure(key)
+            yield from ledger.forget_failure(key)
     job.tell()
     return changed
 
@@ -101,9 +96,9 @@ def identified(generation: Generation, document: Document) -> Prepared:
     markup = markup_of(document)
     return Prepared(
         document=document,
-        document_id=documents.document_id(generation.collection, document),
+        document_id=identity.document_id(generation.collection, document),
         generation=generation,
-        content_hash=documents.document_hash(document, markup),
+        content_hash=identity.document_hash(document, markup),
         markup=markup,
     )
 
@@ -121,7 +116,7 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
         # Embedded as a picture: its text is for those who search by words.
         end = len(document.text)
         prepared.chunks = [Chunk(ordinal=0, start=0, end=end, content=document.text)]
-        prepared.hashes = [documents.media_hash(document.media)]
+        prepared.hashes = [identity.media_hash(document.media)]
         return
     prepared.chunks = split(
         document.text,
@@ -132,7 +127,7 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
         # Those of a very long document would take as much memory as its text.
         token_ids=isinstance(lane.embedder, TakesTokenIds) and len(document.text) <= TRACED,
     )
-    prepared.hashes = [documents.chunk_hash(piece) for piece in prepared.chunks]
+    prepared.hashes = [identity.chunk_hash(piece) for piece in prepared.chunks]
 
 
 @staged
@@ -284,7 +279,7 @@ def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None
         if not job.into_ledger:
             continue
         failure = Failure(uri=item.document.uri, reason=reason, source=item.document.source)
-        yield from documents.record_failure(job.generation, failure, item.document.tenant_id)
+        yield from ledger.record_failure(job.generation, failure, item.document.tenant_id)
 
 
 def refused(job: Ingestion) -> list[Failure]:

@@ -23,10 +23,11 @@ from pgrecall.ingest.stages import refused
 from pgrecall.ingest.tablerun import TableRun
 from pgrecall.load import clean_document
 from pgrecall.load.rows import TEXT_FIELDS, field_of, metadata_of, plain
-from pgrecall.store import origins, tables
+from pgrecall.store import origins, sources, tables
 from pgrecall.store.origins import Held
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.store.tables import Known, Reading, TableRow
+from pgrecall.store.sources import Known
+from pgrecall.store.tables import Reading, TableRow
 from pgrecall.types import Document, Failure, IngestReport
 
 #: Types of columns that can say when a row was changed.
@@ -58,7 +59,7 @@ def _sync(task: TableRun) -> Flow[None]:
         )
     query = yield from _query(task)
     row = yield from task.there(tables.first_row(query))
-    known = yield from tables.begin(task.job.generation, task.source.called, task.definition)
+    known = yield from sources.begin(task.job.generation, task.source.called, task.definition)
     fresh = yield from _triggers(task, known, row)
     if row is None:
         yield from _emptied(task, known)
@@ -84,10 +85,10 @@ def _triggers(task: TableRun, known: Known, row: Mapping[str, Any] | None) -> Fl
     if source.triggers and known.triggers is None:
         if row is not None:
             _column(row, source.id, ("id",), "id")
-        yield from tables.make_triggers(known, source.table or "", source.id or "id")
+        yield from sources.make_triggers(known, source.table or "", source.id or "id")
         return True
     if not source.triggers:
-        yield from tables.drop_triggers(known)
+        yield from sources.drop_triggers(known)
     return False
 
 
@@ -144,7 +145,7 @@ def _pass(task: TableRun, known: Known, reading: Reading) -> Flow[bool]:
     began = yield from origins.now()
     again = known.definition == task.definition and reading.updated is not None and not task.full
     since = known.watermark - task.source.overlap if again and known.watermark else None
-    changes = (yield from tables.changes(known.source_id)) if task.source.triggers else []
+    changes = (yield from sources.changes(known.source_id)) if task.source.triggers else []
     job = task.job.again()
     yield TakeIn(job, _Pages(task, reading, since))
     if task.report.left:
@@ -153,8 +154,8 @@ def _pass(task: TableRun, known: Known, reading: Reading) -> Flow[bool]:
         yield from _sweep(task, reading, began)
     if refused(job):
         return False
-    yield from tables.forget_changes([number for number, _ in changes])
-    yield from tables.finish(known, task.definition, seen)
+    yield from sources.forget_changes([number for number, _ in changes])
+    yield from sources.finish(known, task.definition, seen)
     return True
 
 
@@ -203,7 +204,7 @@ def _remove(task: TableRun, gone: Sequence[Held], began: datetime) -> Flow[None]
 
 def _drain(task: TableRun, known: Known, reading: Reading) -> Flow[None]:
     """Read the rows that triggers noted, until there are none."""
-    while changes := (yield from tables.changes(known.source_id)):
+    while changes := (yield from sources.changes(known.source_id)):
         keys = sorted({key for _, key in changes if key is not None})
         if any(key is None for _, key in changes):
             settled = yield from _pass(task, known, reading)
@@ -211,7 +212,7 @@ def _drain(task: TableRun, known: Known, reading: Reading) -> Flow[None]:
             settled = yield from _refresh(task, known, reading, keys)
         if not settled:
             return  # the changes stay for the next run
-        yield from tables.forget_changes([number for number, _ in changes])
+        yield from sources.forget_changes([number for number, _ in changes])
 
 
 def _refresh(task: TableRun, known: Known, reading: Reading, keys: Sequence[str]) -> Flow[bool]:
@@ -231,7 +232,7 @@ def _refresh(task: TableRun, known: Known, reading: Reading, keys: Sequence[str]
         yield from _remove_absent(task, reading, held, began)
         if refused(job):
             return False
-        if _done(task.report) == before or (yield from tables.runs(known.source_id)) == known.runs:
+        if _done(task.report) == before or (yield from sources.runs(known.source_id)) == known.runs:
             return True
 
 
@@ -257,7 +258,7 @@ class _Keyed:
 
 def _emptied(task: TableRun, known: Known) -> Flow[None]:
     """No row is left: by mistake, unless the triggers noted that each went, or the caller says so."""
-    changes = yield from tables.changes(known.source_id)
+    changes = yield from sources.changes(known.source_id)
     began = yield from origins.now()
     held = yield from origins.page(task.span(), None)
     if held and not (task.allow_empty or (known.triggers and changes)):
@@ -266,7 +267,7 @@ def _emptied(task: TableRun, known: Known) -> Flow[None]:
     while held:
         yield from _remove(task, held, began)
         held = yield from origins.page(task.span(), held[-1])
-    yield from tables.forget_changes([number for number, _ in changes])
+    yield from sources.forget_changes([number for number, _ in changes])
 
 
 def _document(task: TableRun, reading: Reading, row: TableRow) -> Document | Failure:

@@ -11,7 +11,7 @@ from pgrecall.embed.steps import embed_documents, embed_images
 from pgrecall.errors import EmbeddingError, InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.store import reuse
-from pgrecall.store.documents import LONG, Prepared
+from pgrecall.store.prepared import LONG, Prepared
 from pgrecall.store.vectors import encode_all, storable
 from pgrecall.types import Chunk, FloatArray
 

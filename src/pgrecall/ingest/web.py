@@ -18,7 +18,7 @@ from pgrecall.load.discover import page_url
 from pgrecall.load.markup import markup_of
 from pgrecall.load.web import pages, sitemap
 from pgrecall.load.web.client import Answer, AsyncWeb, Web
-from pgrecall.store import documents
+from pgrecall.store import identity
 from pgrecall.store.pages import Page, known, remember
 from pgrecall.types import Document, Failure
 
@@ -136,8 +136,8 @@ class Crawl:
         if self.job.dry or not (etag or modified):
             return
         page = Page(
-            document_id=documents.document_id(self.job.generation.collection, document),
-            content_hash=documents.document_hash(document, markup_of(document)),
+            document_id=identity.document_id(self.job.generation.collection, document),
+            content_hash=identity.document_hash(document, markup_of(document)),
             etag=etag,
             last_modified=modified,
         )

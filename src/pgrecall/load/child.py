@@ -35,13 +35,13 @@ class Child:
         # By fork and exec, which is safe beside threads, without __main__, and with no descriptor
         # but three; in a session of its own, so that Ctrl-C is this process's to handle.
         self._process = subprocess.Popen(
-            [_python(), "-I", "-c", _MAIN, *_search_path()],
+            [python(), "-I", "-c", _MAIN, *search_path()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             bufsize=0,
-            env=_environment(),
+            env=environment(),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -154,16 +154,19 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _python() -> str:
+def python() -> str:
+    """The interpreter to start a child with."""
     # sys.executable is something else in servers that embed Python; this can be set for them.
     return os.fsdecode(multiprocessing.spawn.get_executable() or sys.executable)
 
 
-def _search_path() -> list[str]:
+def search_path() -> list[str]:
+    """Where a child finds the modules that this process has."""
     return [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What a child gets to know of the environment."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -17,7 +17,8 @@ from pgrecall.settle import settle
 from pgrecall.store import batches, filling, indexes, reindexings, settling
 from pgrecall.store.batches import Batch
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Key, Prepared
+from pgrecall.store.identity import Key
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import transaction
 
 

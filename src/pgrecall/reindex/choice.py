@@ -51,7 +51,8 @@ def choose(target: Target, wanted: Wanted, *, offline: bool = False) -> Flow[Cho
     new = new_generation(
         chosen,
         wanted.chunking or ChunkConfig.from_dict(base.chunking),
-        wanted.storage or kept(base.storage, chosen.dimensions, chosen.name, before=base.dimensions),
+        wanted.storage
+        or kept(base.storage, chosen.dimensions, chosen.name, before=base.dimensions),
     )
     lifecycle.check(begun, new)
     if begun is not None:

@@ -19,8 +19,9 @@ from pgrecall.retrieve import Target
 from pgrecall.settle import settle
 from pgrecall.store import batches, filling, indexes, lifecycle
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Key, Prepared
 from pgrecall.store.filling import Place
+from pgrecall.store.identity import Key
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import AsyncSession, Session
 
 #: Documents that are read and chunked together.

@@ -13,7 +13,7 @@ from pgrecall.ingest.stages import chunk
 from pgrecall.reindex.choice import Wanted, choose
 from pgrecall.retrieve import Target
 from pgrecall.store import filling, reuse
-from pgrecall.store.documents import Prepared
+from pgrecall.store.prepared import Prepared
 
 #: Documents that are chunked to estimate the rest, and bytes of text, at most.
 SAMPLE, SAMPLE_BYTES = 100, 4_000_000

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from pgrecall.ingest.job import Ingestion
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Key, Prepared
+from pgrecall.store.identity import Key
+from pgrecall.store.prepared import Prepared
 from pgrecall.types import Failure
 
 

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from pgrecall.flow import Flow
 from pgrecall.store import generations, settling
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Key
+from pgrecall.store.identity import Key
 from pgrecall.store.jobs import QUEUE, REINDEX
 from pgrecall.store.session import fetch, transaction
 

@@ -12,7 +12,8 @@ from psycopg import sql
 from pgrecall.exchange.documents import EmbeddedChunk, EmbeddedDocument
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Key, Prepared
+from pgrecall.store.identity import Key
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import fetch, fetch_binary
 from pgrecall.store.vectors import decode_all
 

@@ -11,13 +11,10 @@ from psycopg import sql
 from pgrecall.errors import GenerationChanged
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import (
-    Key,
-    Prepared,
-    copy_chunks,
-    know_languages,
-)
+from pgrecall.store.documents import copy_chunks, know_languages
+from pgrecall.store.identity import Key
 from pgrecall.store.lanes import share
+from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import fetch, transaction
 from pgrecall.types import Document
 

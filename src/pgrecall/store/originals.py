@@ -5,7 +5,7 @@ from __future__ import annotations
 from pgrecall.errors import DocumentNotFound
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import document_id
+from pgrecall.store.identity import document_id
 from pgrecall.store.session import fetch
 from pgrecall.types import Document
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from pgrecall.flow import Flow
 from pgrecall.store import queue
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Former
+from pgrecall.store.prepared import Former
 from pgrecall.store.session import fetch, transaction
 
 #: Documents that are looked at in one round trip.

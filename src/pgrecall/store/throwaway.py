@@ -16,7 +16,7 @@ from pgrecall.errors import CollectionNotFound
 from pgrecall.flow import Flow
 from pgrecall.store import collections
 from pgrecall.store.collections import Generation, NewGeneration
-from pgrecall.store.documents import Key
+from pgrecall.store.identity import Key
 from pgrecall.store.session import fetch, transaction
 
 #: What their names begin with.

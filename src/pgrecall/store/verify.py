@@ -16,7 +16,8 @@ from psycopg import sql
 
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
-from pgrecall.store.documents import Key, document_hash, media_hash, page_of
+from pgrecall.store.identity import Key, document_hash, media_hash
+from pgrecall.store.rows import page_of
 from pgrecall.store.session import fetch, transaction
 from pgrecall.types import Document
 

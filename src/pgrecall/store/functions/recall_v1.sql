@@ -36,9 +36,10 @@ BEGIN
 END
 $$;
 
--- The distances of the ten rows that a search with the index finds, for each question.
-CREATE FUNCTION pgrecall.found_distances(g pgrecall.target, questions vector[], ef_search integer)
-RETURNS TABLE (question integer, distances double precision[])
+-- The distances of the ten rows that a search with the index finds, for the questions at these places.
+CREATE FUNCTION pgrecall.found_distances(
+    g pgrecall.target, questions vector[], places integer[], ef_search integer)
+RETURNS TABLE (place integer, distances double precision[])
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     statement text := format(
@@ -46,21 +47,22 @@ DECLARE
         pgrecall.nearest_rows(g.storage, g.generation_id, '$1', NULL, '10', '$2'));
 BEGIN
     PERFORM set_config('hnsw.ef_search', ef_search::text, true);
-    FOR i IN 1 .. cardinality(questions) LOOP
-        question := i;
+    FOREACH place IN ARRAY places LOOP
         EXECUTE statement INTO distances
-          USING questions[i], pgrecall.rows_to_compare(g.storage, 10, ef_search, false);
+          USING questions[place], pgrecall.rows_to_compare(g.storage, 10, ef_search, false);
         RETURN NEXT;
     END LOOP;
 END
 $$;
 
 -- How far away the tenth nearest row truly is, for each question. `bounds` are distances that the tenth is
--- known not to exceed, so that one pass over the table answers all questions.
+-- known not to exceed, so that one pass over the table answers all questions. Workers share it: to the planner,
+-- which does not know that next to nothing comes back, they look too dear.
 CREATE FUNCTION pgrecall.true_distances(
     g pgrecall.target, questions vector[], bounds double precision[])
 RETURNS double precision[]
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET parallel_tuple_cost = 0 AS $$
 DECLARE
     distance text := pgrecall.distance(g.storage, 'q.embedding');
     tenth double precision[];
@@ -78,7 +80,8 @@ END
 $$;
 
 -- Measures, stores and returns the curve; NULL where there is no index, or so few chunks that searches
--- are exact. Steps beyond the one that finds everything are not tried.
+-- are exact. A question that has found its ten is not asked again with more breadth, which would find them too:
+-- most do at the smallest steps, and the greatest take most of the time.
 CREATE FUNCTION pgrecall.measure_recall(
     collection text, questions integer DEFAULT 40, embeddings vector[] DEFAULT NULL,
     generation integer DEFAULT NULL)
@@ -92,20 +95,29 @@ DECLARE
     equal constant double precision := 1e-6;
     asked vector[];
     tenth double precision[];
+    hits integer[];
     curve real[] := '{}';
     step integer;
+    answer record;
 BEGIN
     IF NOT g.indexed OR g.chunk_count <= 2000 THEN
         RETURN NULL;
     END IF;
     asked := coalesce(embeddings, pgrecall.recall_questions(g, questions));
     tenth := pgrecall.true_distances(g, asked, ARRAY(
-        SELECT distances[10] + equal FROM pgrecall.found_distances(g, asked, 400) ORDER BY question));
+        SELECT coalesce(distances[10] + equal, 'infinity')
+          FROM pgrecall.found_distances(g, asked, ARRAY(SELECT generate_subscripts(asked, 1)), 100)
+         ORDER BY place));
+    hits := array_fill(0, ARRAY[cardinality(asked)]);
     FOREACH step IN ARRAY pgrecall.steps() LOOP
-        curve := curve || CASE WHEN curve[cardinality(curve)] >= 1 THEN 1::real ELSE (
-            SELECT avg((SELECT count(*) FROM unnest(f.distances) AS d
-                         WHERE d <= tenth[f.question] + equal) / 10.0)::real
-              FROM pgrecall.found_distances(g, asked, step) AS f) END;
+        FOR answer IN
+            SELECT place, distances FROM pgrecall.found_distances(g, asked, ARRAY(
+                SELECT n::integer FROM unnest(hits) WITH ORDINALITY AS h (hit, n) WHERE hit < 10), step)
+        LOOP
+            hits[answer.place] := (SELECT count(*) FROM unnest(answer.distances) AS distance
+                                    WHERE distance <= tenth[answer.place] + equal);
+        END LOOP;
+        curve := curve || (SELECT avg(hit) / 10 FROM unnest(hits) AS hit)::real;
     END LOOP;
     UPDATE pgrecall.generations
        SET recall_curve = curve, recall_chunks = g.chunk_count
