@@ -149,9 +149,9 @@ def test_page_without_text(tmp_path: Path) -> None:
 )
 def test_deep_nesting_costs_no_more_than_its_length(tags: tuple[str, str]) -> None:
     opening, closing = tags
-    started = time.perf_counter()
+    started = time.process_time()
     found = text(opening * 30_000 + "inside" + closing * 30_000 + "<p>after</p>")
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert "inside" in found
     assert ("after" in found) == (tags[0] != "<article>")
 
