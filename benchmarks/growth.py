@@ -5,8 +5,8 @@
 With folders: passages of all source and text files under them, each passage once, in an order by chance.
 Without: the passages of filters.py, repeated until there are enough, in each round with a fifth of the longer
 words replaced by words of other passages: no two rows are equal, and words are as common or rare as in the
-original. The questions are pieces of 90 characters of passages. Each size is a collection of its own, built
-from nothing. The plot needs matplotlib (benchmarks/peers.txt).
+original. The questions are the words of 90 characters of passages, and for the arm of words also six of the
+most common words. Each size is a collection of its own, built from nothing. The plot needs matplotlib (benchmarks/peers.txt).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import random
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -110,9 +111,10 @@ def embedded(passages: list[str]) -> FloatArray:
 
 @dataclass(slots=True)
 class Figures:
-    """Of one size: p50 and p95 in ms by mode, the breadth that keeps the promised recall, the HNSW index."""
+    """Of one size: p50 and p95 in ms by mode, and of common words; the breadth that keeps the promised recall, the HNSW index."""
 
     times: dict[Mode, tuple[float, float]]
+    common: tuple[float, float]
     ef_search: int
     build_seconds: float
     index_bytes: int
@@ -129,22 +131,28 @@ def build(db: pgrecall.Database, generation: Generation) -> tuple[float, int]:
 
 
 def asked_of(passages: list[str], count: int) -> list[str]:
-    """Pieces of passages that every size holds."""
-    return [text[100:190] for text in passages[:: len(passages) // count]][:count]
+    """The words of pieces of passages that every size holds; without what a search takes for more than words."""
+    pieces = [text[100:190] for text in passages[:: len(passages) // count]][:count]
+    return [" ".join(re.findall(r"\w+", piece)) or "nothing" for piece in pieces]
 
 
-def times(docs: pgrecall.Collection, asked: list[str]) -> dict[Mode, tuple[float, float]]:
-    """p50 and p95 in ms of each mode: every question once, behind a tenth of them to warm up."""
-    measured: dict[Mode, tuple[float, float]] = {}
-    for mode in MODES:
-        taken = []
-        for question in asked[: len(asked) // 10] + asked:
-            began = time.perf_counter()
-            docs.search(question, mode=mode)
-            taken.append((time.perf_counter() - began) * 1e3)
-        p50, p95 = np.percentile(taken[-len(asked) :], [50, 95])
-        measured[mode] = float(p50), float(p95)
-    return measured
+def common_words(passages: list[str], count: int) -> list[str]:
+    """Questions of six of the sixty words that most passages hold."""
+    held = Counter(word for text in passages for word in set(WORD.findall(text.lower())))
+    most = [word for word, _ in held.most_common(60)]
+    chance = random.Random(2)
+    return [" ".join(chance.sample(most, 6)) for _ in range(count)]
+
+
+def times(docs: pgrecall.Collection, asked: list[str], mode: Mode) -> tuple[float, float]:
+    """p50 and p95 in ms: every question once, behind a tenth of them to warm up."""
+    taken = []
+    for question in asked[: len(asked) // 10] + asked:
+        began = time.perf_counter()
+        docs.search(question, mode=mode)
+        taken.append((time.perf_counter() - began) * 1e3)
+    p50, p95 = np.percentile(taken[-len(asked) :], [50, 95])
+    return float(p50), float(p95)
 
 
 def breadth(docs: pgrecall.Collection, question: str) -> int:
@@ -173,7 +181,7 @@ def _embedder() -> pgrecall.Embedder:
 
 def report(count: int, figures: Figures) -> str:
     """A row of the table."""
-    cells = [f"{p50:.1f}, {p95:.1f}" for p50, p95 in figures.times.values()]
+    cells = [f"{p50:.1f}, {p95:.1f}" for p50, p95 in (*figures.times.values(), figures.common)]
     cells += [
         str(figures.ef_search),
         f"{figures.build_seconds:.1f} s",
@@ -227,16 +235,22 @@ def main() -> None:
     if len(passages) < most:
         parser.error(f"The folders hold only {len(passages):,} different passages.")
     vectors = embedded(passages)
-    asked = asked_of(passages[: min(arguments.rows)], arguments.queries)
+    smallest = passages[: min(arguments.rows)]
+    asked = asked_of(smallest, arguments.queries)
+    common = common_words(smallest, arguments.queries)
     results: dict[int, Figures] = {}
     print(
-        f"| rows | {' | '.join(f'{m} p50, p95 in ms' for m in MODES)} | ef_search | HNSW build | HNSW size |"
+        f"| rows | {' | '.join(f'{m} p50, p95 in ms' for m in MODES)} | six common words, text "
+        "| ef_search | HNSW build | HNSW size |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print(f"|{'---|' * 8}")
     with tempfile.TemporaryDirectory() as home, pgrecall.connect(home=Path(home)) as db:
         for count in sorted(arguments.rows):
             docs, seconds, size = filled(db, passages[:count], vectors[:count])
-            results[count] = Figures(times(docs, asked), breadth(docs, asked[0]), seconds, size)
+            by_mode = {mode: times(docs, asked, mode) for mode in MODES}
+            results[count] = Figures(
+                by_mode, times(docs, common, "text"), breadth(docs, asked[0]), seconds, size
+            )
             print(report(count, results[count]), flush=True)
             db.drop_collection(docs.name)
     if arguments.plot:
