@@ -5,8 +5,9 @@
 With folders: passages of all source and text files under them, each passage once, in an order by chance.
 Without: the passages of filters.py, repeated until there are enough, in each round with a fifth of the longer
 words replaced by words of other passages: no two rows are equal, and words are as common or rare as in the
-original. The questions are the words of 90 characters of passages, and for the arm of words also six of the
-most common words. Each size is a collection of its own, built from nothing. The plot needs matplotlib (benchmarks/peers.txt).
+original. The questions are the words of 90 characters of passages; the arm of words is also asked six of the
+most common words. Each size is a collection of its own, built from nothing. The plot needs matplotlib
+(benchmarks/peers.txt).
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def embedded(passages: list[str]) -> FloatArray:
 
 @dataclass(slots=True)
 class Figures:
-    """Of one size: p50 and p95 in ms by mode, and of common words; the breadth that keeps the promised recall, the HNSW index."""
+    """Of one size: p50 and p95 in ms by mode and of common words, breadth of the scan, index."""
 
     times: dict[Mode, tuple[float, float]]
     common: tuple[float, float]
@@ -131,7 +132,7 @@ def build(db: pgrecall.Database, generation: Generation) -> tuple[float, int]:
 
 
 def asked_of(passages: list[str], count: int) -> list[str]:
-    """The words of pieces of passages that every size holds; without what a search takes for more than words."""
+    """The words of pieces of passages that every size holds; no quotes, which a search would honour."""
     pieces = [text[100:190] for text in passages[:: len(passages) // count]][:count]
     return [" ".join(re.findall(r"\w+", piece)) or "nothing" for piece in pieces]
 
