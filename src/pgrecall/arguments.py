@@ -15,8 +15,8 @@ from pgrecall.ingest.tablerun import TableRun, TableSource
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.load.scope import Sync, scopes
-from pgrecall.retrieve import Target
 from pgrecall.store.session import AsyncSession, Session
+from pgrecall.target import Target
 from pgrecall.types import Document
 
 #: One source or many: files, folders, globs, URLs, "-" for standard input, or Documents.

@@ -15,7 +15,7 @@ from pgrecall.exchanging import AsyncExchanging, Exchanging
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.generations import AsyncGenerations, Generations
 from pgrecall.ingesting import AsyncIngesting, Ingesting
-from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions, Target, follow
+from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions
 from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
     collections,
@@ -30,6 +30,7 @@ from pgrecall.store import (
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus, IndexBuild
+from pgrecall.target import Target, follow
 from pgrecall.types import Document, FloatArray, Hit, Hits, Order
 
 

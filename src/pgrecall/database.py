@@ -3,217 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from pgrecall import doctor, errors
-from pgrecall.chunking import ChunkConfig
+from pgrecall import creating, doctor, errors
 from pgrecall.collection import AsyncCollection, Collection
+from pgrecall.connecting import Opened, Settled
+from pgrecall.creating import Described
 from pgrecall.doctor import Diagnosis
-from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
-from pgrecall.embed.offline import offline
 from pgrecall.evaluate import Evaluation, ModelReport, evaluate
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.load.discover import StrPath
-from pgrecall.reindex.choice import new_generation
-from pgrecall.retrieve import Target
-from pgrecall.store import collections, jobs, migrate, runs, wordsearch
+from pgrecall.store import collections, jobs, migrate, runs
 from pgrecall.store.borrowed import AsyncLender, Lender, address, borrow, borrow_async
-from pgrecall.store.collections import Generation, NewGeneration
-from pgrecall.store.embedded import EmbeddedServer
 from pgrecall.store.jobs import FailedJob, QueueStatus
 from pgrecall.store.session import AsyncSession, Row, Session, check, check_async, prepare
-from pgrecall.store.storage import Storage, StorageType, chosen
+from pgrecall.target import Target
 from pgrecall.types import Document, Run
 
 if TYPE_CHECKING:
     from pgrecall.worker import WorkerOptions
 
 
-class _Settled:
-    """What is known of a database before anything is asked of it."""
-
-    def __init__(self, url: str) -> None:
-        # pydantic takes longer to import than everything else that a search needs.
-        from pgrecall.settings import Settings
-
-        self.settings = Settings()
-        self.url = url
-
-    def release(self) -> None:
-        """Whoever lends a connection keeps the database."""
-
-    def planned(self, name: str, options: Described) -> Flow[Target]:
-        """The collection of that name, or what would be created under it."""
-        return _foreseen(name, replace(self.wanted(**options), opened=offline))
-
-    def wanted(
-        self,
-        *,
-        embedder: str | Embedder | None = None,
-        chunking: ChunkConfig | None = None,
-        language: str = "english",
-        text_search: str | None = None,
-        storage: Storage | StorageType | None = None,
-    ) -> Wanted:
-        """What a caller asks of a collection, with the settings' defaults."""
-        return Wanted(
-            embedder=embedder,
-            default_embedder=self.settings.embedder,
-            chunking=chunking,
-            language=language,
-            text_search=text_search,
-            storage=chosen(storage),
-        )
-
-
-class _Opened(_Settled):
-    """A database that answers and has our tables, and the embedded server if it is that one."""
-
-    def __init__(self, url: str | None, home: Path | None) -> None:
-        super().__init__("")
-        self.server: EmbeddedServer | None = None
-        address = url or self.settings.database_url
-        if address is None:
-            self.server = EmbeddedServer.start(home or self.settings.home)
-            address = self.server.url
-        self.url = migrate.libpq_url(address)
-        try:
-            self._check()
-        except BaseException:
-            self.release()
-            raise
-
-    def _check(self) -> None:
-        try:
-            migrate.check(self.url)
-        except (errors.SchemaMissing, errors.SchemaOutdated):
-            # Nobody else looks after the embedded server; a server of their own, users upgrade.
-            if self.server is None:
-                raise
-            migrate.upgrade(self.url)
-
-    def release(self) -> None:
-        """Leave the embedded server; the last user to leave stops it."""
-        if self.server is not None:
-            self.server.release()
-
-    @property
-    def pool_options(self) -> dict[str, Any]:
-        """One connection at first, more on demand; each statement its own transaction."""
-        return {
-            "conninfo": self.url,
-            "min_size": 1,
-            "max_size": self.settings.pool_size,
-            "open": False,
-            "name": "pgrecall",
-            "kwargs": {
-                "autocommit": True,
-                "application_name": "pgrecall",
-                "prepare_threshold": 5 if self.settings.prepare else None,
-            },
-        }
-
-
-def _create(name: str, wanted: Wanted, *, exist_ok: bool) -> Flow[Target]:
-    if exist_ok:
-        try:
-            generation = yield from collections.active(name)
-        except errors.CollectionNotFound:
-            pass
-        else:
-            return wanted.existing(generation)
-    embedder = open_embedder(wanted.embedder or wanted.default_embedder)
-    try:
-        yield from wordsearch.check(wanted.text_search)
-        generation = yield from collections.create(
-            name, wanted.generation(embedder), defaults=wanted.defaults
-        )
-    except errors.CollectionExists:
-        if not exist_ok:
-            raise
-        # Somebody else was quicker.
-        return wanted.existing((yield from collections.active(name)))
-    return Target(generation, embedder)
-
-
-def _foreseen(name: str, wanted: Wanted) -> Flow[Target]:
-    try:
-        return wanted.existing((yield from collections.active(name)))
-    except errors.CollectionNotFound:
-        embedder = wanted.opened(wanted.embedder or wanted.default_embedder)
-        new = wanted.generation(embedder)
-        return Target(collections.imagined(name, new, wanted.defaults), embedder)
-
-
-class Described(TypedDict, total=False):
-    """What describes a collection, as ``create_collection`` says; all of it may be left away."""
-
-    embedder: str | Embedder | None
-    chunking: ChunkConfig | None
-    language: str
-    text_search: str | None
-    storage: Storage | StorageType | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a caller asks of a new collection; None where the caller does not mind."""
-
-    embedder: str | Embedder | None
-    default_embedder: str
-    chunking: ChunkConfig | None
-    language: str
-    text_search: str | None
-    storage: Storage | None
-    #: How embedders are opened; a plan does it without a key.
-    opened: Callable[[str | Embedder], Embedder] = open_embedder
-
-    @property
-    def defaults(self) -> dict[str, str]:
-        """What its searches and documents do unless they say otherwise."""
-        given = {"language": self.language, "text_search": self.text_search}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def generation(self, embedder: Embedder) -> NewGeneration:
-        """Its first generation. Raises InvalidArgument if the chunks would not fit the model."""
-        return new_generation(embedder, self.chunking, self.storage)
-
-    def existing(self, generation: Generation) -> Target:
-        """The collection that is there, if it is what the caller asked for."""
-        embedder = self.opened(self.embedder) if self.embedder is not None else None
-        if embedder is not None and embedder.name != generation.embedder:
-            asked, there = embedder.name, generation.embedder
-        elif self.chunking is not None and self.chunking.to_dict() != generation.chunking:
-            asked, there = str(self.chunking), str(generation.chunking)
-        elif self.text_search not in (None, generation.text_search):
-            asked, there = f"text_search={self.text_search!r}", f"{generation.text_search!r}"
-        elif self._stored_otherwise(generation):
-            asked, there = str(self.storage), str(generation.storage)
-        else:
-            return Target(generation, embedder)
-        raise errors.InvalidArgument(
-            f'The collection "{generation.collection}" exists with {there}, not {asked}: '
-            "leave that argument away, choose another name, or reindex the collection."
-        )
-
-    def _stored_otherwise(self, generation: Generation) -> bool:
-        wanted = self.storage
-        if wanted is None:
-            return False
-        return wanted.of(generation.dimensions, generation.embedder) != generation.storage
-
-
 class Database:
     """An open database. From ``pgrecall.connect``; a context manager."""
 
-    def __init__(self, opened: _Settled, session: Session) -> None:
+    def __init__(self, opened: Settled, session: Session) -> None:
         self._opened = opened
         self._session = session
 
@@ -227,7 +47,7 @@ class Database:
 
         ``embedder`` is needed only where the collection was made with an object of the caller's own.
         """
-        return self._collection(_open(name, embedder))
+        return self._collection(creating.opened(name, embedder))
 
     def collections(self) -> list[Collection]:
         """All collections, by name."""
@@ -247,7 +67,7 @@ class Database:
         InvalidArgument for what does not fit together, ExtensionMissing.
         """
         wanted = self._opened.wanted(**options)
-        return self._collection(_create(name, wanted, exist_ok=exist_ok))
+        return self._collection(creating.create(name, wanted, exist_ok=exist_ok))
 
     def planned(self, name: str, **options: Unpack[Described]) -> Collection:
         """A collection for ``plan`` only, whether it exists or not; nothing is created, no provider asked.
@@ -335,16 +155,16 @@ class AsyncDatabase:
         """Connect; ``async with`` does it by itself."""
         if self._source is None or isinstance(self._source, str):
             # Only the start of the embedded server blocks; it is a matter of processes, not of waiting.
-            opened = await asyncio.to_thread(_Opened, self._source, self._home)
+            opened = await asyncio.to_thread(Opened, self._source, self._home)
             pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
                 **opened.pool_options, configure=_prepare_async, check=check_async
             )
             await pool.open()
-            self._opened: _Settled = opened
+            self._opened: Settled = opened
             self._session = AsyncSession(pool)
         else:
             self._session = borrow_async(self._source)
-            self._opened = _Settled(address(self._source))
+            self._opened = Settled(address(self._source))
             await run_async(migrate.verify(), self._session)
         return self
 
@@ -357,7 +177,7 @@ class AsyncDatabase:
         self, name: str, *, embedder: str | Embedder | None = None
     ) -> AsyncCollection:
         """As ``Database.collection``."""
-        return await self._collection(_open(name, embedder))
+        return await self._collection(creating.opened(name, embedder))
 
     async def collections(self) -> list[AsyncCollection]:
         """As ``Database.collections``."""
@@ -369,7 +189,7 @@ class AsyncDatabase:
     ) -> AsyncCollection:
         """As ``Database.create_collection``."""
         wanted = self._opened.wanted(**options)
-        return await self._collection(_create(name, wanted, exist_ok=exist_ok))
+        return await self._collection(creating.create(name, wanted, exist_ok=exist_ok))
 
     async def planned(self, name: str, **options: Unpack[Described]) -> AsyncCollection:
         """As ``Database.planned``."""
@@ -432,7 +252,7 @@ class AsyncDatabase:
         ``embedders`` are those of collections that were made with an object of the caller's own. Raises
         InvalidArgument on a lent connection, since a worker opens connections of its own.
         """
-        if not isinstance(self._opened, _Opened):
+        if not isinstance(self._opened, Opened):
             raise errors.InvalidArgument(
                 "A worker opens connections of its own: connect with a URL, not with a connection."
             )
@@ -468,8 +288,8 @@ def connect(url: str | Lender | None = None, *, home: Path | None = None) -> Dat
     if url is not None and not isinstance(url, str):
         session = borrow(url)
         run(migrate.verify(), session)
-        return Database(_Settled(address(url)), session)
-    opened = _Opened(url, home)
+        return Database(Settled(address(url)), session)
+    opened = Opened(url, home)
     pool: ConnectionPool[Connection[Row]] = ConnectionPool(
         **opened.pool_options, configure=prepare, check=check
     )
@@ -482,11 +302,6 @@ def connect_async(
 ) -> AsyncDatabase:
     """As ``connect``, for ``async with``; what is lent is an awaited one too."""
     return AsyncDatabase(url, home)
-
-
-def _open(name: str, embedder: str | Embedder | None) -> Flow[Target]:
-    generation = yield from collections.active(name)
-    return Target(generation, open_embedder(embedder) if embedder is not None else None)
 
 
 async def _prepare_async(connection: AsyncConnection[Row]) -> None:

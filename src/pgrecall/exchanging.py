@@ -9,8 +9,8 @@ from pgrecall.embed.declared import DeclaredEmbedder
 from pgrecall.exchange import EmbeddedDocument
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest import Ingestion, Lane, Progress, given
-from pgrecall.retrieve import Target, follow
 from pgrecall.store.session import AsyncSession, Session
+from pgrecall.target import Target, follow
 from pgrecall.transfer import ExportReport, ImportReport, VectorSource, export
 from pgrecall.types import Failure, IngestReport
 

@@ -17,11 +17,12 @@ from pgrecall.reindex.fill import Limits
 from pgrecall.reindex.handing import ReindexHandOver
 from pgrecall.reindex.plan import ReindexPlan
 from pgrecall.reindex.work import Progress, ReindexReport
-from pgrecall.retrieve import SearchOptions, Target
+from pgrecall.retrieve import SearchOptions
 from pgrecall.store import status
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import GenerationStatus
 from pgrecall.store.storage import Storage, StorageType, chosen
+from pgrecall.target import Target
 
 Questions = Sequence[str | JudgedQuestion]
 

@@ -5,7 +5,7 @@ Everything here is a flow, so that ``Collection`` and ``AsyncCollection`` share 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any, TypeAlias, TypedDict, TypeVar
@@ -16,17 +16,16 @@ import numpy as np
 from pgrecall import errors, telemetry
 from pgrecall.candidates import CandidateOptions, Refinement, refine
 from pgrecall.context import Context, Passage, Span, pack, spans
-from pgrecall.embed import open_embedder, reopen_embedder
-from pgrecall.embed.base import Embedder, takes_images
-from pgrecall.embed.offline import Offline, offline, sees
+from pgrecall.embed.base import Embedder
 from pgrecall.embed.steps import embed_images, embed_queries
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker, open_reranker
 from pgrecall.rerank.steps import opened
-from pgrecall.store import collections, passages, queries
+from pgrecall.store import passages, queries
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.store.identity import document_id
+from pgrecall.target import Target, following
 from pgrecall.tokens import open_tokenizer
 from pgrecall.types import Document, FloatArray, Hit, Hits, Image, Mode, Order, Stage, Where
 
@@ -75,93 +74,6 @@ _QUESTION = "A question is a text, an embedding, or a list of these"
 _REFINED = CandidateOptions.__annotations__.keys()
 #: With these alone, the answer of the database is the answer.
 _PLAIN = SearchOptions.__annotations__.keys() - _REFINED - {"explain"}
-
-
-#: How often a search follows a collection that changes its generation each time, before it gives up.
-SWITCHES = 8
-
-
-class Target:
-    """A collection as a reader sees it: its active generation, and the embedder that made it."""
-
-    def __init__(self, generation: Generation, embedder: Embedder | None) -> None:
-        self.generation = generation
-        self._embedders: dict[str, Embedder] = {}
-        if embedder is not None:
-            # Whatever an object of the caller's own is called, it is the one that was meant.
-            self._embedders[generation.embedder] = embedder
-        #: Those that were asked for by name.
-        self.rerankers: dict[str, Reranker] = {}
-        self.query_log = queries.QueryLog()
-
-    @property
-    def embedder(self) -> Embedder:
-        """Opened at first use: a text search needs none."""
-        return self.embedder_of(self.generation)
-
-    def embedder_of(self, generation: Generation) -> Embedder:
-        """The embedder that made the vectors of a generation; raises as ``open_embedder`` does."""
-        embedder = self.open(generation.embedder, generation.dimensions)
-        if embedder.dimensions != generation.dimensions:
-            raise errors.InvalidArgument(
-                f"{embedder.name} makes {embedder.dimensions} dimensions, the collection "
-                f"has {generation.dimensions}: open it with the embedder that filled it "
-                f"({generation.embedder})."
-            )
-        return embedder
-
-    def open(self, name: str, dimensions: int | None = None) -> Embedder:
-        """The embedder of that name: the caller's own if there is one, else opened once."""
-        if name not in self._embedders:
-            try:
-                self._embedders[name] = (
-                    open_embedder(name) if dimensions is None else reopen_embedder(name, dimensions)
-                )
-            except errors.InvalidArgument as exc:
-                raise errors.InvalidArgument(
-                    f'{exc} If {name!r} is an object of your own, open "{self.generation.collection}" '
-                    "with it (embedder=...)."
-                ) from exc
-        return self._embedders[name]
-
-    @property
-    def takes_images(self) -> bool:
-        """Whether the embedder takes images, as far as that can be told without its key."""
-        known = self._embedders.get(self.generation.embedder)
-        return takes_images(known) if known else sees(self.generation.embedder)
-
-    def know(self, embedder: Embedder) -> None:
-        """Keep an embedder that the caller gave, for the generations that were made with it."""
-        self._embedders[embedder.name] = embedder
-
-    @property
-    def offline(self) -> Offline:
-        """The embedder as a plan needs it, which asks no provider."""
-        return self.offline_of(self.generation.embedder, self.generation.dimensions)
-
-    def offline_of(self, name: str, dimensions: int = 0) -> Offline:
-        """The embedder of that name as a plan needs it; 0 dimensions where nobody has told them."""
-        return offline(self._embedders.get(name) or name, dimensions)
-
-    def switch(self, generation: Generation) -> None:
-        """Follow the collection to another generation."""
-        self.generation = generation
-
-
-def follow(target: Target) -> Flow[Generation]:
-    """The generation that is active now; the target knows it from here on."""
-    target.switch((yield from collections.active(target.generation.collection)))
-    return target.generation
-
-
-def following(target: Target, work: Callable[[Generation], Flow[T]]) -> Flow[T]:
-    """What ``work`` makes of the active generation; again, if another one is active by then."""
-    for _ in range(SWITCHES):
-        try:
-            return (yield from work(target.generation))
-        except errors.GenerationChanged:
-            yield from follow(target)
-    return (yield from work(target.generation))
 
 
 def search(target: Target, question: Questions, options: SearchOptions) -> Flow[Hits]:

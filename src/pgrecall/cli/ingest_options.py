@@ -13,7 +13,7 @@ from pgrecall.cli.options import Tenant
 if TYPE_CHECKING:
     from pgrecall.arguments import Running
     from pgrecall.chunking import ChunkConfig
-    from pgrecall.database import Described
+    from pgrecall.creating import Described
     from pgrecall.ingest import TableSource
     from pgrecall.load import LoadOptions
 

@@ -29,11 +29,12 @@ from pgrecall.ingest.budget import Budget
 from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk, identified, vectorize
 from pgrecall.load import read
-from pgrecall.retrieve import SearchOptions, Target, search_in
+from pgrecall.retrieve import SearchOptions, search_in
 from pgrecall.store import collections, documents, filling, indexes, throwaway
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.storage import Storage
+from pgrecall.target import Target
 from pgrecall.types import Chunk, Document, Failure, Hits
 
 logger = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow
-from pgrecall.retrieve import Target, follow
 from pgrecall.store import filling, generations, lifecycle
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.storage import Storage, kept
+from pgrecall.target import Target, follow
 
 #: The number of a generation that is not there yet.
 NOT_BEGUN = 0

@@ -14,9 +14,10 @@ from pgrecall.errors import GenerationNotFound, InvalidArgument
 from pgrecall.evaluate.metrics import jaccard, judged_metrics, uris
 from pgrecall.evaluate.questions import JudgedQuestion
 from pgrecall.flow import Flow
-from pgrecall.retrieve import SearchOptions, Target, follow, search_in
+from pgrecall.retrieve import SearchOptions, search_in
 from pgrecall.store import generations, queries, recall
 from pgrecall.store.collections import Generation
+from pgrecall.target import Target, follow
 from pgrecall.types import Hit, Hits
 
 #: Questions that are sampled where none are given.

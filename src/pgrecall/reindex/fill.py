@@ -15,7 +15,6 @@ from pgrecall.ingest.stages import chunk, vectorize
 from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
 from pgrecall.reindex.choice import NOT_BEGUN, Wanted, choose
 from pgrecall.reindex.work import Reindexing
-from pgrecall.retrieve import Target
 from pgrecall.settle import settle
 from pgrecall.store import batches, filling, indexes, lifecycle
 from pgrecall.store.collections import Generation
@@ -23,6 +22,7 @@ from pgrecall.store.filling import Place
 from pgrecall.store.identity import Key
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import AsyncSession, Session
+from pgrecall.target import Target
 
 #: Documents that are read and chunked together.
 BATCH = 64

@@ -10,11 +10,11 @@ from pgrecall.errors import CredentialsMissing, InvalidArgument, MissingExtra
 from pgrecall.flow import Flow
 from pgrecall.reindex.choice import NOT_BEGUN, Wanted, choose
 from pgrecall.reindex.fill import Limits
-from pgrecall.retrieve import Target
 from pgrecall.store import batches, filling, lifecycle, reindexings, settling
 from pgrecall.store.collections import Generation
 from pgrecall.store.filling import Place
 from pgrecall.store.session import transaction
+from pgrecall.target import Target
 
 #: Documents of a batch, and bytes of their texts, at most: what a worker holds for one of its jobs. A
 #: document that is larger is a batch of its own.

@@ -11,9 +11,9 @@ from pgrecall.ingest.budget import Budget, list_price
 from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk
 from pgrecall.reindex.choice import Wanted, choose
-from pgrecall.retrieve import Target
 from pgrecall.store import filling, reuse
 from pgrecall.store.prepared import Prepared
+from pgrecall.target import Target
 
 #: Documents that are chunked to estimate the rest, and bytes of text, at most.
 SAMPLE, SAMPLE_BYTES = 100, 4_000_000

@@ -9,10 +9,10 @@ from pgrecall import errors
 from pgrecall.flow import Flow
 from pgrecall.reindex.fill import catch_up, of
 from pgrecall.reindex.work import Reindexing
-from pgrecall.retrieve import Target, follow
 from pgrecall.settle import settle
 from pgrecall.store import batches, filling, generations, indexes, lifecycle, runs
 from pgrecall.store.collections import Generation
+from pgrecall.target import Target, follow
 from pgrecall.types import Failure
 
 #: How often a generation catches up with what is written meanwhile before it is activated.

@@ -9,8 +9,8 @@ from pgrecall import errors
 from pgrecall.embed import reopen_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.joined import JoinedEmbedder
-from pgrecall.retrieve import Target
 from pgrecall.store.collections import Generation
+from pgrecall.target import Target
 
 
 class Embedders:
