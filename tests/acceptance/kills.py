@@ -144,14 +144,21 @@ class Arena:
         self._wait(process, chosen)
         way = self.random.choice(list(WAYS))
         WAYS[way](self, process)
-        process.join(ROUND_LIMIT)
-        assert process.exitcode is not None
+        self._outlive(process)
         self.kills[way] += 1
         self._check_when_back()
         if self.random.random() < 0.2:
             self.finish()
             self.check()
         return way
+
+    def _outlive(self, process: Writer) -> None:
+        """Until the writer has ended. A worker waits for a database that has gone, so it is brought back."""
+        until = time.monotonic() + ROUND_LIMIT
+        while process.is_alive():
+            assert time.monotonic() < until
+            self._wait_for_server()
+            process.join(0.5)
 
     def _wait(self, process: Writer, chosen: list[int]) -> None:
         """Until the writer is at work and has stored a random share of the new versions."""
