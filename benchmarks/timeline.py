@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -36,10 +37,15 @@ def sample(client: int, server: int, step: float) -> None:
     before: dict[int, float] = {}
     while True:
         spent: dict[str, float] = defaultdict(float)
-        for process in [psutil.Process(client), *psutil.Process(server).children()]:
+        own = psutil.Process(client)
+        beside = {child.pid for child in own.children()} - {os.getpid()}
+        for process in [own, *own.children(), *psutil.Process(server).children()]:
             try:
                 used = sum(process.cpu_times()[:2])
+                if process.pid == os.getpid():
+                    continue
                 doing = "client" if process.pid == client else activity(process.cmdline()[0])
+                doing = "client's other process" if process.pid in beside else doing
             except (psutil.Error, IndexError):
                 continue
             spent[doing] += used - before.get(process.pid, used if not before else 0.0)

@@ -196,7 +196,6 @@ class Cutting:
         item.chunks = answer.chunks(item.document.text)
         item.hashes = answer.hashes
         self._job.report.cut += len(item.chunks)
-        self._job.tell()
 
     def _give(self, item: Prepared) -> bool:
         lane, document = self._job.lane, item.document
