@@ -138,3 +138,26 @@ def test_it_ends_with_the_process_that_it_works_for() -> None:
     while psutil.pid_exists(int(done.stdout)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not psutil.pid_exists(int(done.stdout))
+
+
+def test_a_forked_process_leaves_it_to_its_parent() -> None:
+    program = """
+import os
+from pgrecall.cutting import Task
+from pgrecall.ingest.cutter import Cutter, spare
+cutter = Cutter("wordllama")
+while not cutter.ready():
+    pass
+spare.give(cutter)
+pid = os.fork()
+if pid == 0:
+    assert spare.take("wordllama") is None
+    raise SystemExit
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert spare.take("wordllama") is cutter
+cutter.give(Task(text="Still there.", tokenizer="wordllama"))
+assert cutter.take().chunks("Still there.")[0].content == "Still there."
+cutter.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
