@@ -120,6 +120,20 @@ def test_a_killed_one_loses_nothing(database_url: str, other: Cutter) -> None:
         assert stored(docs) == stored(whole)
 
 
+def test_one_that_is_still_starting_is_kept(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutter, "_cores", lambda: 2)
+    monkeypatch.setattr(cutter, "LONG_RUN", 0)
+    with pgrecall.connect(database_url) as db:
+        assert db.create_collection("docs").ingest(documents(2)).new == 2
+    kept = spare.take("wordllama")
+    assert kept is not None
+    while not kept.ready():
+        time.sleep(0.01)
+    kept.close()
+
+
 def test_a_spare_one_that_has_gone_is_not_taken(other: Cutter) -> None:
     os.kill(other._process.pid, signal.SIGKILL)
     other._process.wait(10)

@@ -91,8 +91,8 @@ class Cutter:
 
     @property
     def idle(self) -> bool:
-        """Whether it has answered all."""
-        return self.given == self.answered
+        """Whether no text of a run is with it; it may still be starting."""
+        return self.given == self.answered or not self._ready
 
     def close(self) -> None:
         """End it, and wait until it has gone."""
@@ -113,13 +113,14 @@ class _Spare:
         self._cutter: Cutter | None = None
 
     def take(self, tokenizer: str) -> Cutter | None:
-        """The spare one, if it has this tokenizer and is still there."""
+        """The spare one, if it has this tokenizer and is still there; it may still be starting."""
         with self._lock:
             cutter, self._cutter = self._cutter, None
         if cutter is None:
             return None
         with suppress(Ended):
-            if cutter.tokenizer == tokenizer and cutter.ready():
+            cutter.ready()
+            if cutter.tokenizer == tokenizer:
                 return cutter
         cutter.close()
         return None
