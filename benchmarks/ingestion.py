@@ -314,8 +314,9 @@ def peers(server: str, count: int, rounds: int) -> None:
     for label, runs in figures.items():
         wall, processor, chunks = (statistics.median(column) for column in zip(*runs, strict=True))
         print(
-            f"  {label:20} {chunks:7,.0f} chunks {wall:7.2f} s ({wall / base[0]:5.2f} x), processor "
-            f"{processor:7.2f} s ({processor / base[1]:5.2f} x)"
+            f"  {label:20} {chunks:7,.0f} chunks, {chunks / wall:5,.0f} a second, "
+            f"{wall:7.2f} s ({wall / base[0]:5.2f} x), "
+            f"processor {processor:7.2f} s ({processor / base[1]:5.2f} x)"
         )
 
 
