@@ -18,7 +18,7 @@ from tests.test_queue import rows
 from tests.test_reindex import SMALL, assert_consistent, contents, document
 
 MODEL = "openai:text-embedding-3-small@48"
-DRAIN = WorkerOptions(drain=True, attempts=2, backoff=0.0)
+DRAIN = WorkerOptions(drain=True, attempts=3, backoff=0.0)
 
 
 def work(url: str, options: WorkerOptions = DRAIN) -> None:
@@ -169,6 +169,23 @@ def test_a_document_that_is_refused_fails_alone(
     assert new(docs).lacking == 0
 
 
+def test_a_batch_that_kills_its_workers_is_divided(
+    docs: Collection, database_url: str, provider: OpenAIServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    docs.enqueue_reindex(embedder=MODEL)
+    rows(
+        database_url,
+        """
+        UPDATE pgrecall.procrastinate_jobs SET status = 'doing', attempts = 1
+         WHERE id = (SELECT min(job_id) FROM pgrecall.batches)
+        """,
+    )
+    work(database_url)
+    assert "is divided" in caplog.text
+    assert new(docs) == New(100, 0, 0, 0, True)
+    assert_paid_once(docs, database_url, provider)
+
+
 def test_a_provider_that_is_down_fails_batches_as_they_are(
     docs: Collection, database_url: str, provider: OpenAIServer
 ) -> None:
@@ -180,7 +197,7 @@ def test_a_provider_that_is_down_fails_batches_as_they_are(
         failed = db.failed_jobs()
         # The end of it, too: nothing was there to be finished, but the recall could be measured later.
         assert sorted(job.documents for job in failed) == [36, 64]
-        assert {job.attempts for job in failed} == {2}
+        assert {job.attempts for job in failed} == {3}
         assert (new(docs).queued, new(docs).failed) == (0, 100)
         provider.rule = lambda body: None
         assert db.retry_jobs() == 2

@@ -74,7 +74,7 @@ def test_the_commands(cli: Cli, tmp_path: Path) -> None:
 
     queued = cli("reindex", "default", "--chunk-tokens", "64", "--queue")
     assert queued.stdout == "generation 2 (static): 3 documents queued, in 1 batches\n"
-    assert "pgrecall worker adds them" in queued.stderr
+    assert "No worker runs yet: `pgrecall worker` adds them." in queued.stderr
     (_, new) = lines(cli("reindex", "default", "--status", "--json"))
     assert (new["lacking"], new["queued"], new["failed"]) == (3, 3, 0)
     assert "0 documents, 3 lacking, 3 with workers, 0 failed" in cli("status").stdout

@@ -49,8 +49,8 @@ def print_report(report: ReindexReport) -> None:
         remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
 
 
-def print_hand_over(handed: ReindexHandOver, name: str, *, as_json_: bool) -> None:
-    """What workers were given, and how to follow them."""
+def print_hand_over(handed: ReindexHandOver, *, as_json_: bool) -> None:
+    """What workers were given."""
     if as_json_:
         print_json(as_json(handed))
         return
@@ -59,7 +59,6 @@ def print_hand_over(handed: ReindexHandOver, name: str, *, as_json_: bool) -> No
         f"in {handed.batches} batches",
         markup=False,
     )
-    remark(f"pgrecall worker adds them; pgrecall reindex {name} --status shows how far they are.")
 
 
 def print_plan(plan: ReindexPlan, *, as_json_: bool) -> None:

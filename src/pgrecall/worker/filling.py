@@ -20,6 +20,8 @@ from pgrecall.worker.failing import Final, keep, reason
 
 logger = logging.getLogger("pgrecall.worker")
 
+#: Attempts that ended without a reason, after which one document of the batch is suspected.
+DEATHS = 2
 #: Nothing is left to do for a generation that is retired or was dropped.
 GONE = (errors.GenerationChanged, errors.GenerationNotFound, errors.CollectionNotFound)
 
@@ -30,13 +32,18 @@ class Filling:
     def __init__(self, session: AsyncSession, embedders: Embedders, accounts: Accounts) -> None:
         self._session, self._embedders, self._accounts = session, embedders, accounts
 
-    async def add(self, job_id: int, final: Final) -> None:
+    async def add(self, job_id: int, attempts: int, final: Final) -> None:
         """Add the batch of a job to its generation. Why it fails, if it does, is kept with it and raised."""
         try:
             batch = await run_async(batches.load(job_id), self._session)
-            # Else done by another worker that was taken for dead, or taken back.
-            if batch is not None:
-                await self._add(batch, final)
+            if batch is None:
+                # Done by another worker that was taken for dead, or taken back.
+                return
+            if attempts >= DEATHS and batch.error is None and len(batch.keys) > 1:
+                logger.warning("Job %d is divided: the workers that had it in hand died", job_id)
+                await run_async(batches.divide(batch), self._session)
+                return
+            await self._add(batch, final)
         except GONE as exc:
             logger.info("Job %d is dropped: %s", job_id, exc)
         except Exception as exc:

@@ -146,7 +146,8 @@ class Worker:
 
         @app.task(name=jobs.REINDEX, pass_context=True, retry=backoff)
         async def reindex(context: JobContext, generation_id: int) -> None:
-            await self._filling.add(*_of(context, backoff))
+            job_id, final = _of(context, backoff)
+            await self._filling.add(job_id, context.job.attempts, final)
 
         @app.task(name=jobs.SETTLE)
         async def settle(collection_id: int, since: float) -> None:
