@@ -238,6 +238,7 @@ def test_limits_hold_for_all_workers_together(
     assert run.cost is not None
     assert 0.4 * planned.cost < run.cost <= 0.5 * planned.cost
     assert (run.new, run.left, run.by_worker) == (half.documents, half.lacking, True)
+    assert (run.state, run.error) == ("stopped", "The budget was used up.")
     docs.enqueue_reindex(max_tokens=planned.tokens)
     work(database_url)
     assert new(docs).lacking == 0

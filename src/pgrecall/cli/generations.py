@@ -106,6 +106,11 @@ def print_comparison(found: Comparison) -> None:
         f"{found.same_first:.3f}",
         markup=False,
     )
+    if found.absent:
+        remark(
+            f"{found.absent} judged documents are not there, and nobody can find them: "
+            "name them as `pgrecall search --json` does."
+        )
     for question, overlap in found.differing:
         text = " ".join(question.split())
         shown = text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"

@@ -18,7 +18,7 @@ from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import Ingestion
 from pgrecall.store import runs
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.types import RunKind, RunState
+from pgrecall.types import IngestReport, RunKind, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -148,9 +148,14 @@ def _end(record: _Record, failure: BaseException | None) -> Flow[None]:
         logger.warning("The end of run %d could not be recorded: %s", number, exc)
 
 
+def outcome(report: IngestReport) -> tuple[RunState, str | None]:
+    """How a run ended that nothing broke off."""
+    return ("stopped", "The budget was used up.") if report.left else ("done", None)
+
+
 def _outcome(job: Ingestion, failure: BaseException | None) -> tuple[RunState, str | None]:
     if failure is None:
-        return ("stopped", "The budget was used up.") if job.report.left else ("done", None)
+        return outcome(job.report)
     if isinstance(failure, Exception):
         return "failed", str(failure) or type(failure).__name__
     # KeyboardInterrupt, CancelledError, or a generator that was closed.
