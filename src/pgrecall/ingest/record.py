@@ -43,7 +43,7 @@ def recorded(session: Session, job: Ingestion, kind: RunKind = "ingest") -> Iter
     failure: BaseException | None = None
     began = time.perf_counter()
     try:
-        with _observed(job, record.number):
+        with _observed(job, record.number, kind):
             yield
     except BaseException as exc:
         failure = exc
@@ -71,7 +71,7 @@ async def recorded_async(
     failure: BaseException | None = None
     began = time.perf_counter()
     try:
-        with _observed(job, record.number):
+        with _observed(job, record.number, kind):
             yield
     except BaseException as exc:
         failure = exc
@@ -91,10 +91,10 @@ async def _beat_async(session: AsyncSession, record: _Record, over: asyncio.Even
         await run_async(_alive(record), session)
 
 
-def _observed(job: Ingestion, number: int) -> telemetry.Span:
+def _observed(job: Ingestion, number: int, kind: RunKind) -> telemetry.Span:
     name = job.generation.collection
     return telemetry.span(
-        f"pgrecall.ingest {name}",
+        f"pgrecall.{kind} {name}",
         {"pgrecall.collection": name},
         details={"pgrecall.run_id": number},
     )

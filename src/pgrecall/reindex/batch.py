@@ -36,7 +36,7 @@ def add(work: Reindexing, batch: Batch) -> Flow[None]:
 
 
 def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
-    for item in (yield from filling.stored(batch.generation, batch.keys)):
+    for item in (yield from filling.stored(batch.generation, batch.keys, lacked=True)):
         yield from compute(partial(chunk, work.job, item))
         if (yield from _granted(work, batch, [item])):
             yield from vectorize_alone(work.job, item)

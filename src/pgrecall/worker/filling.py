@@ -14,6 +14,7 @@ from pgrecall.reindex.work import Reindexing
 from pgrecall.store import batches, generations, reindexings, settling
 from pgrecall.store.batches import Batch
 from pgrecall.store.session import AsyncSession
+from pgrecall.types import Failure
 from pgrecall.worker.accounts import Accounts
 from pgrecall.worker.embedders import Embedders
 from pgrecall.worker.failing import Final, keep, reason
@@ -60,10 +61,9 @@ class Filling:
         try:
             await run_async(steps.add(Reindexing(job=job), batch), self._session)
         except Exception as exc:
-            job.report.failed.clear()
-            if final(exc):
-                for _, identity in batch.keys:
-                    job.fail(str(identity), reason(exc))
+            # Those that are tried again have not failed yet.
+            failed = batch.keys if final(exc) else ()
+            job.report.failed = [Failure(uri=str(key), reason=reason(exc)) for _, key in failed]
             raise
         finally:
             await self._accounts.add(job, "reindex", since=began)
@@ -85,6 +85,8 @@ class Filling:
         except Exception as exc:
             kept = reindexings.keep_error(number, reason(exc))
             await keep(self._session, f"Generation {number}", exc, kept)
+            # Trying this one again does for both.
+            await run_async(settling.forget(number), self._session)
             raise
 
     async def _finish(self, number: int) -> None:
