@@ -247,8 +247,7 @@ class AsyncDatabase:
         embedders: Iterable[Embedder] = (),
         stop: asyncio.Event | None = None,
     ) -> None:
-        """Be a worker: do what ``enqueue`` and ``enqueue_reindex`` hand over, until ``stop`` is set or the task is
-        cancelled.
+        """Be a worker: do what is handed over, until ``stop`` is set or the task is cancelled.
 
         ``embedders`` are those of collections that were made with an object of the caller's own. Raises
         InvalidArgument on a lent connection, since a worker opens connections of its own.
