@@ -297,7 +297,7 @@ def test_compare(docs: Collection, tmp_path: Path) -> None:
     assert 0 < found.overlap <= 1
     assert found.active.p50_ms > 0
     wrong = docs.compare([JudgedQuestion("place5", {"nowhere": 1})], k=3)
-    assert wrong.active.metrics["nDCG@3"] == 0
+    assert (wrong.active.metrics["nDCG@3"], wrong.absent, found.absent) == (0, 1, 0)
     # Comparing is not searching: the collection still is in the old one.
     assert docs.embedder_name == "tiny"
 
@@ -482,3 +482,21 @@ def test_killed_and_gone_on_with(docs: Collection, database_url: str) -> None:
     assert there | set(texts) == contents(database_url, done.generation_id)
     assert states(docs)[1] == ("building", "openai:text-embedding-3-small@64", 0)
     assert_consistent(database_url)
+
+
+def test_what_is_spent_on_it_is_on_record(
+    docs: Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        report = docs.reindex(embedder="openai:text-embedding-3-small@64")
+        docs.ingest([document(70)])
+        branch, ingested, filled, _ = docs.runs()
+    assert (filled.kind, filled.by_worker, filled.state) == ("reindex", False, "done")
+    assert (filled.new, filled.chunks, filled.tokens) == (20, report.chunks, report.tokens)
+    assert filled.cost == pytest.approx(report.tokens * 0.02 / 1e6) == report.cost
+    assert (ingested.kind, ingested.new, ingested.cost) == ("ingest", 1, None)
+    # What an ingestion embeds for the generation that is being built.
+    assert (branch.kind, branch.embedder, branch.chunks) == ("reindex", filled.embedder, 0)
+    assert branch.tokens > 0
+    assert branch.cost

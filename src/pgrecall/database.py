@@ -119,7 +119,7 @@ class Database:
         return run(jobs.status(), self._session)
 
     def failed_jobs(self, collection: str | None = None) -> list[FailedJob]:
-        """Documents that workers could not take in, with the reasons, oldest first."""
+        """What workers could not do, with the reasons, oldest first."""
         return run(jobs.failed(collection), self._session)
 
     def retry_jobs(self, job_ids: Sequence[int] | None = None) -> int:
@@ -247,7 +247,7 @@ class AsyncDatabase:
         embedders: Iterable[Embedder] = (),
         stop: asyncio.Event | None = None,
     ) -> None:
-        """Be a worker: take in what ``enqueue`` hands over, until ``stop`` is set or the task is cancelled.
+        """Be a worker: do what is handed over, until ``stop`` is set or the task is cancelled.
 
         ``embedders`` are those of collections that were made with an object of the caller's own. Raises
         InvalidArgument on a lent connection, since a worker opens connections of its own.

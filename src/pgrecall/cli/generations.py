@@ -49,8 +49,8 @@ def print_report(report: ReindexReport) -> None:
         remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
 
 
-def print_hand_over(handed: ReindexHandOver, name: str, *, as_json_: bool) -> None:
-    """What workers were given, and how to follow them."""
+def print_hand_over(handed: ReindexHandOver, *, as_json_: bool) -> None:
+    """What workers were given."""
     if as_json_:
         print_json(as_json(handed))
         return
@@ -59,7 +59,6 @@ def print_hand_over(handed: ReindexHandOver, name: str, *, as_json_: bool) -> No
         f"in {handed.batches} batches",
         markup=False,
     )
-    remark(f"pgrecall worker adds them; pgrecall reindex {name} --status shows how far they are.")
 
 
 def print_plan(plan: ReindexPlan, *, as_json_: bool) -> None:
@@ -107,6 +106,11 @@ def print_comparison(found: Comparison) -> None:
         f"{found.same_first:.3f}",
         markup=False,
     )
+    if found.absent:
+        remark(
+            f"{found.absent} judged documents are not there, and nobody can find them: "
+            "name them as `pgrecall search --json` does."
+        )
     for question, overlap in found.differing:
         text = " ".join(question.split())
         shown = text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"

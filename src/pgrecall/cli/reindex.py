@@ -141,7 +141,9 @@ def reindex(
             if plan:
                 print_plan(docs.plan_reindex(**wanted), as_json_=as_json_)
             elif queue:
-                print_hand_over(docs.enqueue_reindex(**limits, **wanted), name, as_json_=as_json_)
+                print_hand_over(docs.enqueue_reindex(**limits, **wanted), as_json_=as_json_)
+                if not db.queue_status().workers:
+                    remark("No worker runs yet: `pgrecall worker` adds them.")
             elif changes or not (compare or activate):
                 _build(docs, wanted, limits, shown=not quiet, as_json_=as_json_)
             if compare:

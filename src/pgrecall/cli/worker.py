@@ -77,13 +77,10 @@ async def _work(url: str | None, options: WorkerOptions) -> None:
 
 
 def _log(level: int) -> None:
-    """What happens, a line each, on standard error."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    """What happens, a line each, on standard error; more of it if ``--log-level`` asks for more."""
     ours = logging.getLogger("pgrecall")
-    ours.addHandler(handler)
-    ours.setLevel(level)
-    # A document that failed is told by us, in one line; procrastinate adds the stack.
+    ours.setLevel(min(level, ours.level))
+    # What failed is told by us, in one line; procrastinate adds the stack.
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
 
 

@@ -18,7 +18,7 @@ from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import Ingestion
 from pgrecall.store import runs
 from pgrecall.store.session import AsyncSession, Session
-from pgrecall.types import RunKind, RunState
+from pgrecall.types import IngestReport, RunKind, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def recorded(session: Session, job: Ingestion, kind: RunKind = "ingest") -> Iter
     failure: BaseException | None = None
     began = time.perf_counter()
     try:
-        with _observed(job, record.number):
+        with _observed(job, record.number, kind):
             yield
     except BaseException as exc:
         failure = exc
@@ -71,7 +71,7 @@ async def recorded_async(
     failure: BaseException | None = None
     began = time.perf_counter()
     try:
-        with _observed(job, record.number):
+        with _observed(job, record.number, kind):
             yield
     except BaseException as exc:
         failure = exc
@@ -91,10 +91,10 @@ async def _beat_async(session: AsyncSession, record: _Record, over: asyncio.Even
         await run_async(_alive(record), session)
 
 
-def _observed(job: Ingestion, number: int) -> telemetry.Span:
+def _observed(job: Ingestion, number: int, kind: RunKind) -> telemetry.Span:
     name = job.generation.collection
     return telemetry.span(
-        f"pgrecall.ingest {name}",
+        f"pgrecall.{kind} {name}",
         {"pgrecall.collection": name},
         details={"pgrecall.run_id": number},
     )
@@ -148,9 +148,14 @@ def _end(record: _Record, failure: BaseException | None) -> Flow[None]:
         logger.warning("The end of run %d could not be recorded: %s", number, exc)
 
 
+def outcome(report: IngestReport) -> tuple[RunState, str | None]:
+    """How a run ended that nothing broke off."""
+    return ("stopped", "The budget was used up.") if report.left else ("done", None)
+
+
 def _outcome(job: Ingestion, failure: BaseException | None) -> tuple[RunState, str | None]:
     if failure is None:
-        return ("stopped", "The budget was used up.") if job.report.left else ("done", None)
+        return outcome(job.report)
     if isinstance(failure, Exception):
         return "failed", str(failure) or type(failure).__name__
     # KeyboardInterrupt, CancelledError, or a generator that was closed.

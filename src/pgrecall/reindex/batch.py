@@ -15,9 +15,8 @@ from pgrecall.reindex.handing import hand_over_rest
 from pgrecall.reindex.work import Reindexing
 from pgrecall.settle import settle
 from pgrecall.store import batches, filling, indexes, reindexings, settling
-from pgrecall.store.batches import Batch
+from pgrecall.store.batches import Again, Batch
 from pgrecall.store.collections import Generation
-from pgrecall.store.identity import Key
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import transaction
 
@@ -28,7 +27,7 @@ def add(work: Reindexing, batch: Batch) -> Flow[None]:
     What is refused is tried again by itself, as a job of its own; if everything is, or if the batch is one
     document, the reason is raised. Raises GenerationChanged if the generation was retired.
     """
-    again: dict[Key, tuple[str, str]] = {}
+    again: Again = {}
     if len(batch.keys) == 1:
         yield from _add_alone(work, batch)
     else:
@@ -37,7 +36,7 @@ def add(work: Reindexing, batch: Batch) -> Flow[None]:
 
 
 def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
-    for item in (yield from filling.stored(batch.generation, batch.keys)):
+    for item in (yield from filling.stored(batch.generation, batch.keys, lacked=True)):
         yield from compute(partial(chunk, work.job, item))
         if (yield from _granted(work, batch, [item])):
             yield from vectorize_alone(work.job, item)
@@ -45,7 +44,7 @@ def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
             work.done([item] if taken else [])
 
 
-def _add_several(work: Reindexing, batch: Batch) -> Flow[dict[Key, tuple[str, str]]]:
+def _add_several(work: Reindexing, batch: Batch) -> Flow[Again]:
     """Those that are refused, with their uris and the reasons."""
     met: list[Prepared] = []
     for group in (yield from chunked(work, batch.keys)):
@@ -53,7 +52,7 @@ def _add_several(work: Reindexing, batch: Batch) -> Flow[dict[Key, tuple[str, st
         met += granted
         work.done((yield from write(work, (yield from embed(work, granted)))))
     reasons = {failure.uri: failure.reason for failure in work.job.report.failed}
-    again = {
+    again: Again = {
         item.key: (item.document.uri, reasons[item.document.uri])
         for item in met
         if item.key in work.refused

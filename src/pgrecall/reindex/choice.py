@@ -52,7 +52,7 @@ def choose(target: Target, wanted: Wanted, *, offline: bool = False) -> Flow[Cho
         chosen,
         wanted.chunking or ChunkConfig.from_dict(base.chunking),
         wanted.storage
-        or kept(base.storage, chosen.dimensions, chosen.name, before=base.dimensions),
+        or kept(base.storage, chosen.dimensions or 1, chosen.name, before=base.dimensions),
     )
     lifecycle.check(begun, new)
     if begun is not None:

@@ -15,7 +15,7 @@ from pgrecall.evaluate.metrics import jaccard, judged_metrics, uris
 from pgrecall.evaluate.questions import JudgedQuestion
 from pgrecall.flow import Flow
 from pgrecall.retrieve import SearchOptions, search_in
-from pgrecall.store import generations, queries, recall
+from pgrecall.store import generations, originals, queries, recall
 from pgrecall.store.collections import Generation
 from pgrecall.target import Target, follow
 from pgrecall.types import Hit, Hits
@@ -46,6 +46,8 @@ class Comparison:
 
     questions: int
     judged: int
+    #: Documents that judgements call relevant and the collection does not have: no search can find them.
+    absent: int
     k: int
     active: Side
     candidate: Side
@@ -81,6 +83,7 @@ def compare(
         raise InvalidArgument("There is nothing to ask: the collection is empty, or no question.")
     first = yield from _ask(target, active, asked, options)
     second = yield from _ask(target, candidate, asked, options)
+    relevant = {uri for q in asked for uri, grade in q.relevant.items() if grade > 0}
     k = int(options.get("k", 10))
     shared = [_overlap(a, b) for a, b in zip(first.hits, second.hits, strict=True)]
     pairs = [(uris(a), uris(b)) for a, b in zip(first.hits, second.hits, strict=True)]
@@ -88,6 +91,7 @@ def compare(
     return Comparison(
         questions=len(asked),
         judged=sum(bool(q.relevant) for q in asked),
+        absent=len(relevant - (yield from originals.stored(active, relevant))),
         k=k,
         active=_side(active, asked, first, k),
         candidate=_side(candidate, asked, second, k),

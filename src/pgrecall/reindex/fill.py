@@ -84,7 +84,7 @@ def chunked(work: Reindexing, keys: Sequence[Key]) -> Flow[list[list[Prepared]]]
     """These documents in chunks, grouped as they are to be embedded and written."""
     wanted = [key for key in keys if key not in work.refused]
     groups = [Group()]
-    for item in (yield from filling.stored(work.generation, wanted)):
+    for item in (yield from filling.stored(work.generation, wanted, lacked=True)):
         yield from compute(partial(chunk, work.job, item))
         if not groups[-1].takes(item):
             groups.append(Group())

@@ -32,6 +32,8 @@ class Batch:
     keys: Sequence[Key]
     #: Whether what may be embedded for the generation is limited.
     limited: bool
+    #: Why the last attempt failed.
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,8 @@ def add(
         [
             *(QUEUE, REINDEX, PRIORITY, Jsonb({"generation_id": generation.generation_id})),
             *(generation.generation_id, uri),
-            *([tenant for tenant, _ in keys], [identity for _, identity in keys], error),
+            *([tenant for tenant, _ in keys], [identity for _, identity in keys]),
+            error and error.replace("\x00", ""),
         ],
     )
 
@@ -102,36 +105,50 @@ def load(job_id: int) -> Flow[Batch | None]:
         """
         SELECT batch_id, generation_id, tenant_ids, document_ids,
                EXISTS (SELECT FROM pgrecall.reindexings AS r
-                        WHERE r.generation_id = b.generation_id AND r.remaining IS NOT NULL)
+                        WHERE r.generation_id = b.generation_id AND r.remaining IS NOT NULL),
+               error
           FROM pgrecall.batches AS b WHERE job_id = %s
         """,
         [job_id],
     )
     if not rows:
         return None
-    batch_id, number, tenants, identities, limited = rows[0]
+    batch_id, number, tenants, identities, limited, error = rows[0]
     generation = yield from generations.found(number)
     if generation is None:
         return None
     keys = list(zip(tenants, identities, strict=True))
-    return Batch(batch_id=batch_id, generation=generation, keys=keys, limited=limited)
+    return Batch(batch_id=batch_id, generation=generation, keys=keys, limited=limited, error=error)
 
 
-def done(batch: Batch, again: Mapping[Key, tuple[str, str]]) -> Flow[None]:
-    """The generation has its documents, but for those that are to be tried ``again``, each by itself.
+def divide(batch: Batch) -> Flow[None]:
+    """Have each of its documents added by itself: one of them may be what its workers die of."""
+    rows = yield from fetch(
+        """
+        SELECT tenant_id, document_id, uri FROM pgrecall.documents
+         WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
+        """,
+        [list({tenant for tenant, _ in batch.keys}), [identity for _, identity in batch.keys]],
+    )
+    yield from done(batch, {(tenant, identity): (uri, None) for tenant, identity, uri in rows})
 
-    These with their uris and why they were refused.
-    """
+
+#: Documents that are to be tried again, with their uris and why they were refused.
+Again = Mapping[Key, tuple[str, str | None]]
+
+
+def done(batch: Batch, again: Again) -> Flow[None]:
+    """The generation has its documents, but for those that are to be tried again, each by itself."""
     yield from transaction(_done(batch, again))
 
 
-def _done(batch: Batch, again: Mapping[Key, tuple[str, str]]) -> Flow[None]:
+def _done(batch: Batch, again: Again) -> Flow[None]:
     rows = yield from fetch(
         "DELETE FROM pgrecall.batches WHERE batch_id = %s RETURNING true", [batch.batch_id]
     )
     if rows:
         for key, (uri, reason) in again.items():
-            yield from add(batch.generation, uri, [key], reason.replace("\x00", ""))
+            yield from add(batch.generation, uri, [key], reason)
     yield from settling.finish_soon(batch.generation)
 
 

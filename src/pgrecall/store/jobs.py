@@ -12,8 +12,8 @@ from pgrecall.store.session import fetch, transaction
 #: The queue and the tasks, by the names that procrastinate knows them by.
 QUEUE, INGEST, SETTLE = "pgrecall", "pgrecall.ingest", "pgrecall.settle"
 REINDEX, FINISH = "pgrecall.reindex", "pgrecall.finish"
-#: What waits for workers, and all that is listed when it fails.
-WAITING, LISTED = [INGEST, REINDEX], [INGEST, REINDEX, FINISH]
+#: What is tried again, and listed when it has failed for good. Settling is planned anew by what comes next.
+LISTED = [INGEST, REINDEX, FINISH]
 
 
 #: What every job has to do with: a document of ``queue``, some of ``batches``, or the end of a generation.
@@ -228,9 +228,9 @@ def waits() -> Flow[bool]:
     rows = yield from fetch(
         """
         SELECT EXISTS (SELECT FROM pgrecall.procrastinate_jobs
-                        WHERE status = 'todo' AND task_name = ANY(%s)
+                        WHERE status = 'todo' AND (task_name = ANY(%s) OR task_name = %s AND attempts > 0)
                           AND (scheduled_at IS NULL OR scheduled_at <= now()))
         """,
-        [WAITING],
+        [[INGEST, REINDEX], FINISH],
     )
     return bool(rows[0][0])

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pgrecall.errors import DocumentNotFound
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.identity import document_id
 from pgrecall.store.session import fetch
 from pgrecall.types import Document
+
+
+def stored(generation: Generation, uris: Collection[str]) -> Flow[set[str]]:
+    """Which of these uris the collection has documents of, whosever they are."""
+    rows = yield from fetch(
+        """
+        SELECT uri FROM pgrecall.documents
+         WHERE collection_id = %s AND uri = ANY(%s) AND content_hash IS NOT NULL
+        """,
+        [generation.collection_id, list(uris)],
+    )
+    return {row[0] for row in rows}
 
 
 def fetch_document(generation: Generation, uri: str, tenant_id: str) -> Flow[Document]:

@@ -39,6 +39,14 @@ def finish_soon(generation: Generation) -> Flow[None]:
     yield from _soon(FINISH, number, {"generation_id": number})
 
 
+def forget(number: int) -> Flow[None]:
+    """Finishing the generation of that number is not planned any more."""
+    yield from fetch(
+        "DELETE FROM pgrecall.procrastinate_jobs WHERE status = 'todo' AND queueing_lock = %s",
+        [_name(FINISH, number)],
+    )
+
+
 def _soon(task: str, number: int, args: dict[str, Any]) -> Flow[None]:
     name = _name(task, number)
     yield from fetch(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pgrecall import errors
 from pgrecall.flow import run_async
 from pgrecall.ingest.job import Ingestion
+from pgrecall.ingest.record import outcome
 from pgrecall.store import runs
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import AsyncSession
@@ -92,7 +93,8 @@ class Accounts:
     async def _end(self, account: Account) -> None:
         span = self._spans.pop(account)
         idle = time.monotonic() - span.last
-        await run_async(runs.end(span.number, span.report, "done", None, idle=idle), self._session)
+        state, error = outcome(span.report)
+        await run_async(runs.end(span.number, span.report, state, error, idle=idle), self._session)
 
     async def close(self) -> None:
         """End all of them."""

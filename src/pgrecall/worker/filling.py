@@ -14,12 +14,15 @@ from pgrecall.reindex.work import Reindexing
 from pgrecall.store import batches, generations, reindexings, settling
 from pgrecall.store.batches import Batch
 from pgrecall.store.session import AsyncSession
+from pgrecall.types import Failure
 from pgrecall.worker.accounts import Accounts
 from pgrecall.worker.embedders import Embedders
 from pgrecall.worker.failing import Final, keep, reason
 
 logger = logging.getLogger("pgrecall.worker")
 
+#: Attempts that ended without a reason, after which one document of the batch is suspected.
+DEATHS = 2
 #: Nothing is left to do for a generation that is retired or was dropped.
 GONE = (errors.GenerationChanged, errors.GenerationNotFound, errors.CollectionNotFound)
 
@@ -30,13 +33,18 @@ class Filling:
     def __init__(self, session: AsyncSession, embedders: Embedders, accounts: Accounts) -> None:
         self._session, self._embedders, self._accounts = session, embedders, accounts
 
-    async def add(self, job_id: int, final: Final) -> None:
+    async def add(self, job_id: int, attempts: int, final: Final) -> None:
         """Add the batch of a job to its generation. Why it fails, if it does, is kept with it and raised."""
         try:
             batch = await run_async(batches.load(job_id), self._session)
-            # Else done by another worker that was taken for dead, or taken back.
-            if batch is not None:
-                await self._add(batch, final)
+            if batch is None:
+                # Done by another worker that was taken for dead, or taken back.
+                return
+            if attempts >= DEATHS and batch.error is None and len(batch.keys) > 1:
+                logger.warning("Job %d is divided: the workers that had it in hand died", job_id)
+                await run_async(batches.divide(batch), self._session)
+                return
+            await self._add(batch, final)
         except GONE as exc:
             logger.info("Job %d is dropped: %s", job_id, exc)
         except Exception as exc:
@@ -53,10 +61,9 @@ class Filling:
         try:
             await run_async(steps.add(Reindexing(job=job), batch), self._session)
         except Exception as exc:
-            job.report.failed.clear()
-            if final(exc):
-                for _, identity in batch.keys:
-                    job.fail(str(identity), reason(exc))
+            # Those that are tried again have not failed yet.
+            failed = batch.keys if final(exc) else ()
+            job.report.failed = [Failure(uri=str(key), reason=reason(exc)) for _, key in failed]
             raise
         finally:
             await self._accounts.add(job, "reindex", since=began)
@@ -78,6 +85,8 @@ class Filling:
         except Exception as exc:
             kept = reindexings.keep_error(number, reason(exc))
             await keep(self._session, f"Generation {number}", exc, kept)
+            # Trying this one again does for both.
+            await run_async(settling.forget(number), self._session)
             raise
 
     async def _finish(self, number: int) -> None:

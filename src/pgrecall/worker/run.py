@@ -103,7 +103,8 @@ class Worker:
             await run_async(settling.settle_now(), self._session)
             await self._run_loop(app)
             # Finishing a generation may bring more to do, which is to be finished too.
-            if not await run_async(settling.left(), self._session):
+            left = await run_async(settling.left(), self._session)
+            if not (left or await run_async(jobs.waits(), self._session)):
                 return
 
     async def _run_loop(self, app: procrastinate.App) -> None:
@@ -145,7 +146,8 @@ class Worker:
 
         @app.task(name=jobs.REINDEX, pass_context=True, retry=backoff)
         async def reindex(context: JobContext, generation_id: int) -> None:
-            await self._filling.add(*_of(context, backoff))
+            job_id, final = _of(context, backoff)
+            await self._filling.add(job_id, context.job.attempts, final)
 
         @app.task(name=jobs.SETTLE)
         async def settle(collection_id: int, since: float) -> None:
