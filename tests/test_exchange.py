@@ -248,6 +248,17 @@ def test_records_of_pinecone_and_their_namespaces(docs: Collection, tmp_path: Pa
     assert docs.document("1").text == "Limes.\n\nDates."
 
 
+def test_documents_of_pinecone(docs: Collection, tmp_path: Path) -> None:
+    """As its newer interface gives them: fields of any name, in one object."""
+    one = {"_id": "a", "body": "Olives.", "dense": V[0], "sparse": SPARSE, "year": 1}
+    page = {"documents": {"a": one}, "namespace": "n", "usage": {"read_units": 1}}
+    options = ImportOptions(vector_field="dense", tenant_field="namespace")
+    report = docs.import_chunks(VectorSource(dump(tmp_path / "page.json", page), options))
+    assert (report.ingest.new, report.ingest.failed) == (1, [])
+    assert docs.document("a", tenant_id="n").metadata == {"year": 1}
+    assert report.left == {"sparse (a sparse vector)": 1}
+
+
 def test_a_folder_for_pinecones_bulk_import(docs: Collection, tmp_path: Path) -> None:
     schema = pa.schema(
         [
