@@ -45,7 +45,7 @@ def db(database_url: str) -> Iterator[Database]:
 
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
-names = words.filter(bool)
+names = words.filter(str.strip)
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -105,25 +105,27 @@ def documents(draw: st.DrawFn) -> Document:
     corpus=st.lists(documents(), min_size=1, max_size=8, unique_by=lambda d: (d.tenant_id, d.uri))
 )
 def test_out_and_in_is_the_identity(
-    suffix: str, storage: Any, db: Database, tmp_path: Path, corpus: list[Document]
+    suffix: str, storage: Any, database_url: str, tmp_path: Path, corpus: list[Document]
 ) -> None:
     number = next(NUMBER)
-    made = [
-        db.create_collection(
-            f"{name} {number}", embedder=Seeing(), chunking=CHUNKS, storage=storage
-        )
-        for name in ("source", "target")
-    ]
-    assert made[0].ingest(corpus).failed == []
-    file = tmp_path / f"out{number}{suffix}"
-    written = made[0].export_chunks(file)
-    assert written.documents == len(corpus)
-    report = made[1].import_chunks(VectorSource(file))
-    assert report.ingest.failed == []
-    before, after = (stored(db.url, docs.name) for docs in made)
-    assert after == before
-    assert made[1].ingest(corpus).unchanged == len(corpus)
-    assert db.verify().problems == []
+    # Opened here: hypothesis minds what the threads of a pool do while it thinks of the next example.
+    with pgrecall.connect(database_url) as db:
+        made = [
+            db.create_collection(
+                f"{name} {number}", embedder=Seeing(), chunking=CHUNKS, storage=storage
+            )
+            for name in ("source", "target")
+        ]
+        assert made[0].ingest(corpus).failed == []
+        file = tmp_path / f"out{number}{suffix}"
+        written = made[0].export_chunks(file)
+        assert written.documents == len(corpus)
+        report = made[1].import_chunks(VectorSource(file))
+        assert report.ingest.failed == []
+        before, after = (stored(db.url, docs.name) for docs in made)
+        assert after == before
+        assert made[1].ingest(corpus).unchanged == len(corpus)
+        assert db.verify().problems == []
 
 
 def stored(url: str, collection: str) -> list[tuple[Any, ...]]:

@@ -84,7 +84,7 @@ class Evaluation:
 def stored_sample(generation: Generation, evaluation: Evaluation) -> Flow[list[Document]]:
     """Documents of a collection to compare models on."""
     keys = yield from throwaway.sample(generation, evaluation.relevant, evaluation.sample)
-    found = yield from filling.stored(generation, keys)
+    found = yield from filling.stored(generation, keys, held=True)
     by_key = {item.key: replace(item.document, markup=item.markup) for item in found}
     return [by_key[key] for key in keys if key in by_key]
 

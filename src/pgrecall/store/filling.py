@@ -84,19 +84,25 @@ def count_lacking(generation: Generation) -> Flow[tuple[int, int]]:
     return rows[0][0], rows[0][1]
 
 
-def stored(generation: Generation, keys: Sequence[Key]) -> Flow[list[Prepared]]:
-    """Those of the documents that the generation lacks, as they are stored, to be chunked for it."""
+def stored(
+    generation: Generation, keys: Sequence[Key], *, held: bool = False
+) -> Flow[list[Prepared]]:
+    """Those of the documents that the generation lacks, as they are stored, to be chunked for it.
+
+    With ``held``, also those that it has.
+    """
     rows = yield from fetch(
         """
         SELECT tenant_id, document_id, uri, title, mime_type, markup, language, content_hash, text, pages,
                metadata, source, media
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
-           AND NOT generations @> ARRAY[%s::integer]
+           AND (%s OR NOT generations @> ARRAY[%s::integer])
         """,
         [
             list({tenant for tenant, _ in keys}),
             [identity for _, identity in keys],
+            held,
             generation.generation_id,
         ],
     )
