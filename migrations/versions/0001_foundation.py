@@ -372,6 +372,7 @@ def downgrade() -> None:
         BEGIN
             DROP TYPE IF EXISTS
                 pgrecall.hit, pgrecall.target, pgrecall.request, pgrecall.storage CASCADE;
+            DROP DOMAIN IF EXISTS pgrecall.embedding CASCADE;
             FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'pgrecall'\:\:regnamespace LOOP
                 EXECUTE 'DROP FUNCTION ' || f || ' CASCADE';
             END LOOP;

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 import pgrecall
-from pgrecall import Collection, Document, errors
+from pgrecall import Collection, Document, EmbeddedChunk, EmbeddedDocument, errors
 from tests.embedders import TinyEmbedder
 
 ROWS, DIMENSIONS = 4000, 24
@@ -115,3 +115,52 @@ def test_nothing_to_measure(database_url: str) -> None:
             docs.measure_recall()
         with pytest.raises(errors.InvalidArgument, match="2 to 10,000"):
             docs.measure_recall(questions=1)
+
+
+def test_vectors_made_elsewhere_keep_the_promise(database_url: str) -> None:
+    """No question can be embedded; questions that were never stored are found as promised all the same."""
+    random = np.random.default_rng(7)
+    centres = random.standard_normal((40, 48))
+
+    def vectors(count: int) -> Any:
+        spread = random.standard_normal((count, 48)) * np.arange(1, 49) ** -0.3
+        return (centres[random.integers(40, size=count)] + spread).astype(np.float32)
+
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("given", embedder="given:ours@48")
+        docs.url = db.url  # type: ignore[attr-defined]
+        docs.add_chunks(
+            EmbeddedDocument(
+                uri=str(n), chunks=[EmbeddedChunk(content=f"Text {n}.", embedding=row)]
+            )
+            for n, row in enumerate(vectors(3000))
+        )
+        assert stored(docs)[1] == 3000, "measured as soon as it is built"
+        report = docs.measure_recall(questions=40)
+        assert (report.stand_ins, report.questions, report.logged) == (40, 40, 0)
+        assert report.kept
+        held_out = vectors(60)
+        asked = docs.measure_recall(embeddings=held_out)
+        assert (asked.stand_ins, asked.questions) == (0, 60)
+        for step in (40, 100):
+            assert report.curve[step] <= asked.curve[step] + 0.03, "no easier than questions"
+        assert asked.curve[100] >= 0.9
+        for wrong in (held_out[:1], held_out[:, 1:], held_out[0], held_out * 0):
+            with pytest.raises(errors.InvalidArgument, match=r"(?i)embeddings? of (a )?question"):
+                docs.measure_recall(embeddings=wrong)
+
+
+def test_without_the_key_of_its_embedder(database_url: str) -> None:
+    vectors = np.random.default_rng(3).standard_normal((2100, 8)).astype(np.float32)
+    with pgrecall.connect(database_url) as db:
+        declared = pgrecall.declare_embedder("openai:text-embedding-3-small", 8)
+        db.create_collection("named", embedder=declared)
+        docs = db.collection("named")
+        docs.url = db.url  # type: ignore[attr-defined]
+        docs.add_chunks(
+            EmbeddedDocument(
+                uri=str(n), chunks=[EmbeddedChunk(content=f"Text {n}.", embedding=row)]
+            )
+            for n, row in enumerate(vectors)
+        )
+        assert stored(docs)[1] == 2100

@@ -72,7 +72,7 @@ def _loaded(path: Path) -> FloatArray:
     try:
         found: FloatArray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as exc:
-        raise typer.BadParameter(f"{path} is no array of NumPy's: {exc}") from exc
+        raise typer.BadParameter(f"{path} is no array that NumPy saved.") from exc
     return found
 
 

@@ -37,6 +37,7 @@ DERIVED = {
     "sparse_vector",
     "text_search_tsv",
     "score",
+    "_score",
     "shard_key",
     "order_value",
 }
@@ -238,6 +239,8 @@ def _kept(metadata: Mapping[str, Any], fields: Mapping[str, Any], taken: Taken) 
             taken.leave(name, "internal to the framework")
         elif isinstance(value, bytes | memoryview | np.ndarray):
             taken.leave(name, "no metadata")
+        elif isinstance(value, dict) and value.keys() == {"indices", "values"}:
+            taken.leave(name, "a sparse vector")
         else:
             try:
                 kept[name] = plain(value)

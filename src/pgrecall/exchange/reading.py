@@ -23,6 +23,8 @@ from pgrecall.types import Failure, FloatArray
 ROWS = 512
 #: Names of a field that holds a vector.
 VECTORS = ("embedding", "vector", "values", "embeddings")
+#: Fields of a response that hold its points, records or documents.
+LISTS = ("points", "vectors", "matches", "documents")
 #: The folder of Pinecone's default namespace.
 DEFAULT = "__default__"
 
@@ -132,9 +134,13 @@ def _unwrapped(value: object, place: str, name: str) -> Iterator[Record | Failur
     result = value.get("result")
     inside: Any = result.get("points") if isinstance(result, dict) else result
     if inside is None and not any(isinstance(value.get(field), list) for field in VECTORS):
-        inside = value.get("points", value.get("vectors", value.get("matches")))
+        inside = next((value[name] for name in LISTS if name in value), None)
     if isinstance(inside, dict):
-        inside = [{"id": key, **item} for key, item in inside.items() if isinstance(item, dict)]
+        inside = [
+            item if "_id" in item else {"id": key, **item}
+            for key, item in inside.items()
+            if isinstance(item, dict)
+        ]
     if not isinstance(inside, list):
         yield Record(place, value)
         return

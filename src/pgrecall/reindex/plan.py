@@ -71,7 +71,7 @@ def plan(target: Target, wanted: Wanted) -> Flow[ReindexPlan]:
 def _sample(lane: Lane) -> Flow[list[Prepared]]:
     """Documents that the generation lacks, from all over the collection, chunked."""
     keys = yield from filling.sample(lane.generation, SAMPLE, SAMPLE_BYTES)
-    items: Sequence[Prepared] = yield from filling.stored(lane.generation, keys)
+    items: Sequence[Prepared] = yield from filling.stored(lane.generation, keys, lacked=True)
     job = Ingestion(lane=lane)
     for item in items:
         yield from compute(partial(chunk, job, item))

@@ -3,9 +3,8 @@
 -- reaches the recall it promises (pgrecall.breadth).
 --
 -- Asked are the embeddings that the caller gives: of questions, or of short pieces of the stored texts, which
--- are as hard to find neighbours for. Who has no embedder at hand gets stored embeddings with noise, at a
--- cosine of 0.8 and 0.55 to themselves; without noise they would be much easier than questions. Rows at equal
--- distance count as equally right.
+-- are as hard to find neighbours for. Who has no embedder at hand gets stand-ins, made of stored embeddings; as
+-- they are, these would be much easier than questions. Rows at equal distance count as equally right.
 
 CREATE FUNCTION pgrecall.steps()
 RETURNS integer[]
@@ -13,26 +12,28 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT '{40,64,100,160,250,400,640,1000}'::integer[]
 $$;
 
--- Embeddings to ask with, from all over the table, each with noise of 0.75 or 1.5 times its length.
+-- Embeddings to ask with: stored ones from all over the table, each moved by 0.75 of its length, or by all of it,
+-- in the direction from one stored embedding to another. So they lie where questions do: not in the graph, but
+-- spread as the data are. Noise in all directions alike is easier to find neighbours for than questions were.
 CREATE FUNCTION pgrecall.recall_questions(g pgrecall.target, wanted integer)
 RETURNS vector[]
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     stored vector[];
-    percent constant double precision := least(100, 100.0 * 20 * wanted / greatest(g.chunk_count, 1));
+    n integer;
+    percent constant double precision := least(100, 100.0 * 60 * wanted / greatest(g.chunk_count, 1));
 BEGIN
     EXECUTE format(
         'SELECT array_agg(embedding) FROM (SELECT c.%s::vector AS embedding'
         '  FROM pgrecall.chunks_g%s AS c TABLESAMPLE system (%s)'
         ' ORDER BY c.content_hash LIMIT $1) AS sample',
         pgrecall.stored_column(g.storage), g.generation_id, percent)
-       INTO stored USING wanted;
-    -- Uniform noise from -s to s has the expected length s * sqrt(dimensions / 3).
+       INTO stored USING 3 * wanted;
+    n := cardinality(stored) / 3;
     RETURN ARRAY(
-        SELECT v + ARRAY(SELECT (2 * random() - 1) * s
-                           FROM generate_series(1, g.dimensions))::real[]::vector
-          FROM unnest(stored) WITH ORDINALITY AS u (v, i),
-               LATERAL (SELECT vector_norm(v) * sqrt(3.0 / g.dimensions) * (0.75 + 0.75 * (i % 2))) AS n (s));
+        SELECT v + l2_normalize(stored[n + i] - stored[2 * n + i])
+                 * array_fill((vector_norm(v) * (0.75 + 0.25 * (i % 2)))::real, ARRAY[g.dimensions])::vector
+          FROM generate_series(1, n) AS i, LATERAL (SELECT stored[i]) AS u (v));
 END
 $$;
 
