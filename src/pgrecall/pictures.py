@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image as pil
 
 #: What is opened; of an animation, the first frame.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")
 #: A picture of more would take too much memory: three bytes each, several times over.
 MAX_PIXELS = 64_000_000
 #: Longest side of what is kept. Models look at 224 to 448 pixels.
@@ -73,7 +73,7 @@ def _read(data: bytes) -> tuple[pil.Image, tuple[int, int], str]:
             # Decodes a JPEG at a fraction of its size where that is enough.
             image.draft("RGB", (2 * LONGEST, 2 * LONGEST))
             description = _described(image)
-            return _on_white(ImageOps.exif_transpose(image)), (width, height), description
+            return on_white(ImageOps.exif_transpose(image)), (width, height), description
     except bombs as exc:
         raise UnreadableSource(_too_large("far more")) from exc
     except broken as exc:
@@ -84,7 +84,8 @@ def _too_large(size: str) -> str:
     return f"The image has {size} pixels, and {MAX_PIXELS:,} is the limit; make it smaller."
 
 
-def _on_white(image: pil.Image) -> pil.Image:
+def on_white(image: pil.Image) -> pil.Image:
+    """The picture in RGB; what can be seen through is white."""
     from PIL import Image as pil
 
     if image.mode in ("RGB", "L"):

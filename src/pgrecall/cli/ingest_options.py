@@ -90,6 +90,14 @@ class Reading:
             help="Of the documents, e.g. german, or detect; else what they say.", **_HIDDEN
         ),
     ] = None
+    ocr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LANGUAGES",
+            help="Recognise text in scans and images, e.g. eng or eng+deu.",
+            **_HIDDEN,
+        ),
+    ] = None
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="URLs may lead into private networks.")
     ] = False
@@ -107,6 +115,7 @@ class Reading:
             tenant_id=self.tenant or "",
             encoding=self.encoding,
             language=self.language,
+            ocr=self.ocr,
             allow_private=self.allow_private,
         )
 

@@ -106,6 +106,9 @@ class Child:
             raise self._end(options) from exc
 
     def _read(self, count: int, options: LoadOptions) -> bytes:
+        if count > options.parse_memory:  # no parser that is whole says that
+            self.close()
+            raise UnreadableSource("The parser crashed on the file; repair it, or leave it out.")
         parts: list[bytes] = []
         while count:
             began = time.monotonic()

@@ -23,7 +23,7 @@ from pgrecall.load import (
     tabular,
     text,
 )
-from pgrecall.load.clean import clean_document
+from pgrecall.load.clean import clean_document, one_line
 from pgrecall.load.detect import with_language
 from pgrecall.load.options import LoadOptions
 from pgrecall.load.sniff import binary_kind
@@ -45,9 +45,9 @@ _LOADERS: dict[str, tuple[Loader, str]] = {
 _HEAVY = frozenset(
     module.load for module in (html, pdf, notebook, office, epub, odt, rtf, mail, image)
 )
-#: Longer JSON may be parsed into more objects than memory holds.
 #: Messages attached to messages attached to messages ...
 _MAX_DEPTH = 8
+#: Longer JSON may be parsed into more objects than memory holds.
 _LONG_JSON = 2**20
 _ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: Formats that are binary by nature, and find out themselves if the content is not theirs.
@@ -84,6 +84,12 @@ def load_here(
         yield Failure(uri=source.uri, reason=str(exc))
     except OSError as exc:
         yield Failure(uri=source.uri, reason=f"The file cannot be read: {exc.strerror or exc}.")
+    except MemoryError:
+        raise  # the parser says so
+    except Exception as exc:  # whatever a library meets in a file, it costs that file
+        detail = one_line(f"{type(exc).__name__}: {exc}", 160)
+        reason = f"The file cannot be parsed ({detail}); repair it, or leave it out."
+        yield Failure(uri=source.uri, reason=reason)
 
 
 def _attached(file: OpenFile) -> Iterator[Source]:
@@ -114,7 +120,20 @@ def is_heavy(name: str, head: bytes, size: int) -> bool:
 def is_known(name: str, options: LoadOptions) -> bool:
     """True if the suffix of the file name says what the format is, and it is to be read."""
     suffix = suffix_of(name)
-    return suffix in _LOADERS and (suffix not in image.SUFFIXES or bool(options.images))
+    return suffix in _LOADERS and (suffix not in image.SUFFIXES or _takes_images(options))
+
+
+def may_be_scanned(head: bytes) -> bool:
+    """Whether OCR may find text in a file that begins so."""
+    return _is_pdf(head) or image.kind(head) is not None
+
+
+def _takes_images(options: LoadOptions) -> bool:
+    return bool(options.images) or options.ocr is not None
+
+
+def _is_pdf(head: bytes) -> bool:
+    return head[:64].lstrip().startswith(b"%PDF-")
 
 
 def _documents(file: OpenFile, source: Source) -> Iterator[Document | Failure]:
@@ -123,12 +142,19 @@ def _documents(file: OpenFile, source: Source) -> Iterator[Document | Failure]:
             return
         raise UnreadableSource("The file is empty.")
     loader = _loader(file, source)
-    if loader is not None:
-        for item in loader(file):
-            yield item if isinstance(item, Failure) else _clean(item, file.options)
+    if loader is None:
+        return
+    found = 0
+    for found, item in enumerate(loader(file), start=1):  # noqa: B007  # used below
+        yield item if isinstance(item, Failure) else _clean(item, file.options)
+    if not found and source.named:
+        raise UnreadableSource("OCR found no words in the image.")
 
 
 def _clean(document: Document, options: LoadOptions) -> Document | Failure:
+    if len(document.text) > options.max_bytes:
+        reason = f"The file holds more text than max_bytes ({options.max_bytes:,}); split it."
+        return Failure(uri=document.uri, reason=reason)
     try:
         cleaned = clean_document(document)
         return with_language(cleaned) if options.detects else cleaned
@@ -138,13 +164,13 @@ def _clean(document: Document, options: LoadOptions) -> Document | Failure:
 
 def _loader(file: OpenFile, source: Source) -> Loader | None:
     """The loader for the file; None: pass over it. Raises UnreadableSource."""
-    if file.head[:64].lstrip().startswith(b"%PDF-"):
+    if _is_pdf(file.head):
         return _as(file, ".pdf")
     if file.head.startswith(b"{\\rtf"):
         return _as(file, ".rtf")
     known = file.suffix in _LOADERS and file.suffix not in image.SUFFIXES
     suffix = image.kind(file.head)
-    if file.options.images and (suffix or file.suffix in image.SUFFIXES):
+    if _takes_images(file.options) and (suffix or file.suffix in image.SUFFIXES):
         return _as(file, suffix or file.suffix)
     if suffix and not known:
         if not source.named:

@@ -20,6 +20,9 @@ from pgrecall.types import Document
 SUFFIXES = {".eml": "message/rfc822"}
 #: More parts than any mail program makes.
 _MAX_PARTS = 1_000
+#: Characters of a header that are read, and that one may have which says what a part is: parsing takes the
+#: square of them.
+_MAX_HEADER, _MAX_PARAMETERS = 4_000, 20_000
 _FIELDS = (("From", "from"), ("To", "to"), ("Cc", "cc"), ("Message-ID", "message_id"))
 #: (name, content) of an attachment
 Attachment = tuple[str, bytes]
@@ -59,6 +62,11 @@ def _parts(message: Message) -> Iterator[Message]:
         count += 1
         if count > _MAX_PARTS:
             raise UnreadableSource(f"The message has more than {_MAX_PARTS:,} parts.")
+        for name, value in part.raw_items():
+            if name.lower().startswith("content-") and len(str(value)) > _MAX_PARAMETERS:
+                raise UnreadableSource(
+                    f"The message has a header {one_line(name, 40)} of {len(str(value)):,} characters."
+                )
         payload = part.get_payload()
         if part.get_content_maintype() == "multipart" and isinstance(payload, list):
             waiting.extend(reversed([item for item in payload if isinstance(item, Message)]))
@@ -116,14 +124,14 @@ def _metadata(message: Message) -> dict[str, Any]:
     for name, key in _FIELDS:
         if value := one_line(_header(message, name), 1_000):
             metadata[key] = value
-    date = message.get("Date")
+    date = str(message.get("Date"))[:_MAX_HEADER]
     with suppress(ValueError, TypeError, OverflowError):  # no date, or none that can be read
-        metadata["date"] = email.utils.parsedate_to_datetime(str(date)).isoformat()
+        metadata["date"] = email.utils.parsedate_to_datetime(date).isoformat()
     return metadata
 
 
 def _header(message: Message, name: str) -> str:
-    return _decoded(str(message.get(name, "")))
+    return _decoded(str(message.get(name, ""))[:_MAX_HEADER])
 
 
 def _decoded(value: str) -> str:

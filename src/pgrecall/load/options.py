@@ -39,8 +39,11 @@ class LoadOptions:
     language: str | None = None
     #: Longest file that is read, in bytes; for files of rows, which are streamed, the longest row.
     max_bytes: int = 256 * 2**20
-    #: Recognise the text of scanned PDFs, in these languages of tesseract, such as "eng" or "eng+deu".
+    #: Recognise the text of scanned pages and of images, in these languages of tesseract, such as "eng" or
+    #: "eng+deu" (the extra ``ocr``).
     ocr: str | None = None
+    #: Seconds that recognising the pages of one file may take.
+    ocr_seconds: float = 1_800
     #: Take images. None: if the embedder of the collection does.
     images: bool | None = None
     #: Processor time in seconds that reading one PDF, Office document, page, e-mail, book or archive
@@ -76,6 +79,8 @@ class LoadOptions:
             raise InvalidArgument(f"max_bytes must be at least 1, not {self.max_bytes}.")
         if not self.parse_seconds > 0:
             raise InvalidArgument(f"parse_seconds must be positive, not {self.parse_seconds}.")
+        if not self.ocr_seconds > 0:
+            raise InvalidArgument(f"ocr_seconds must be positive, not {self.ocr_seconds}.")
         if self.parse_memory < LEAST_MEMORY:
             raise InvalidArgument(
                 f"parse_memory must be at least {LEAST_MEMORY:,} bytes, not {self.parse_memory:,}."

@@ -1,8 +1,8 @@
-"""Pages as one text."""
+"""Pages as one text, and their numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _SEPARATOR = "\n\n"
 
@@ -22,3 +22,9 @@ def join_pages(texts: Iterable[str]) -> tuple[str, tuple[int, ...]]:
         offset += len(part)
     joined = "".join(parts).rstrip()
     return joined, tuple(min(start, len(joined)) for start in starts)
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Numbers in words: all of them, or the first ten and how many more."""
+    shown = ", ".join(str(number) for number in numbers[:10])
+    return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown

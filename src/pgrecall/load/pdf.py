@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgrecall.errors import UnreadableSource
 from pgrecall.load.clean import Cleaner, one_line
-from pgrecall.load.pages import join_pages
+from pgrecall.load.pages import join_pages, listed
 from pgrecall.load.source import OpenFile
 from pgrecall.types import Document
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SUFFIXES = {".pdf": "application/pdf"}
 #: Bookmarks that are read, and how deep.
 _MAX_BOOKMARKS, _DEPTH = 5_000, 6
+#: Characters that a scanner's stamp or a page number has at most.
+_STAMP = 100
 
 
 def load(file: OpenFile) -> Iterator[Document]:
@@ -30,8 +32,7 @@ def load(file: OpenFile) -> Iterator[Document]:
         pages = _pages(file, document)
         outline = _outline(document)
         metadata = _information(document)
-        if not any(line.text for lines in pages for line in lines):
-            pages = _recognised(file, document)
+        _complete(file, document, pages)
     finally:
         document.close()
     from pgrecall.load.pdflayout import written
@@ -81,22 +82,64 @@ def _pages(file: OpenFile, document: PdfDocument) -> list[list[Line]]:
     if len(broken) == len(pages):
         raise UnreadableSource("The PDF is broken: none of its pages can be read; export it again.")
     if broken:
-        file.notes.append(f"skipped broken pages: {_numbers(broken)}")
+        file.notes.append(f"skipped broken pages: {listed(broken)}")
     return pages
 
 
-def _recognised(file: OpenFile, document: PdfDocument) -> list[list[Line]]:
-    """The lines of scanned pages, if the options ask for it."""
-    count = f"{len(document):,} page" + ("s" if len(document) != 1 else "")
+def _complete(file: OpenFile, document: PdfDocument, pages: list[list[Line]]) -> None:
+    """Recognise the text of scanned pages, if the options ask for it; else note them.
+
+    Raises UnreadableSource if no page has text then.
+    """
+    count = f"{len(pages):,} page" + ("s" if len(pages) != 1 else "")
+    textless = not any(line.text for lines in pages for line in lines)
+    scans = [n for n in range(len(pages)) if _is_scan(document, n, pages[n], picture=not textless)]
     if file.options.ocr is None:
-        raise UnreadableSource(f"The PDF has no text layer ({count}); run OCR on it first.")
-    from pgrecall.load.ocr import lines_of_scan
+        if textless:
+            raise UnreadableSource(
+                f"The PDF has no text layer ({count}); recognise its text (--ocr eng), or leave it out."
+            )
+        if scans:
+            numbers = listed([n + 1 for n in scans])
+            file.notes.append(f"pages that are pictures were not read; --ocr eng does: {numbers}")
+    elif scans:
+        _recognise(file, document, pages, scans)
+        if not any(line.text for lines in pages for line in lines):
+            raise UnreadableSource(f"The PDF has no text layer ({count}), and OCR found no words.")
 
-    pages = [lines_of_scan(document, number, file.options.ocr) for number in range(len(document))]
-    if not any(pages):
-        raise UnreadableSource(f"The PDF has no text layer ({count}), and OCR found no words.")
-    file.notes.append(f"recognised by OCR ({count})")
-    return pages
+
+def _is_scan(document: PdfDocument, index: int, lines: list[Line], *, picture: bool) -> bool:
+    """Whether a page has next to no text; with ``picture``, only if pictures cover most of it."""
+    from pgrecall.load.pdfpage import shows_pictures
+
+    if sum(len(line.text) for line in lines) > _STAMP:
+        return False
+    return not picture or shows_pictures(document, index)
+
+
+def _recognise(
+    file: OpenFile, document: PdfDocument, pages: list[list[Line]], scans: list[int]
+) -> None:
+    from pypdfium2 import PdfiumError
+
+    from pgrecall.load.ocr import Recogniser, page_of
+    from pgrecall.load.pdfpage import Line
+
+    reader = Recogniser(file.options.ocr or "", file.options.ocr_seconds)
+    read: list[int] = []
+    for index in scans:
+        try:
+            text = reader.text(page_of(document, index), index + 1)
+        except PdfiumError:
+            continue  # a broken page, noted as one
+        # A stamp that the scanner has put there stays if there is no more to read.
+        if len(text) > sum(len(line.text) for line in pages[index]):
+            pages[index] = [Line(line.strip()) for line in text.splitlines()]
+            read.append(index + 1)
+    if read:
+        file.notes.append(f"recognised by OCR: pages {listed(read)}")
+    if reader.skipped:
+        file.notes.append(f"skipped pages that took OCR too long: {listed(reader.skipped)}")
 
 
 def _outline(document: PdfDocument) -> Ranks:
@@ -124,8 +167,3 @@ def _information(document: PdfDocument) -> dict[str, str]:
     cleaner = Cleaner()
     lines = {name: one_line(cleaner.text(value)) for name, value in named.items()}
     return {name: line for name, line in lines.items() if line}
-
-
-def _numbers(numbers: list[int]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:10])
-    return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pypdfium2.raw as pdfium
+from pypdfium2 import PdfiumError
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfTextPage
@@ -19,6 +21,8 @@ _CUT = "\ufffe"
 _SPACES = re.compile(r"[ \t\xa0]+")
 #: Pages that claim more characters are not looked at letter by letter.
 _MAX_CHARACTERS = 200_000
+#: Scans may be cut into strips; more of them are something else.
+_MAX_PICTURES = 1_000
 
 
 Cell = tuple[float, float, str]
@@ -44,6 +48,22 @@ def lines_of(document: PdfDocument, index: int) -> list[Line]:
             return _lines(text_page)
         finally:
             text_page.close()
+    finally:
+        page.close()
+
+
+def shows_pictures(document: PdfDocument, index: int) -> bool:
+    """Whether pictures cover more than half of a page: it is scanned, or a plate."""
+    page = document[index]
+    try:
+        width, height = page.get_size()
+        covered = 0.0
+        for picture in islice(page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE], 3), _MAX_PICTURES):
+            left, bottom, right, top = picture.get_bounds()
+            covered += abs(right - left) * abs(top - bottom)
+        return covered > width * height / 2
+    except PdfiumError:
+        return False
     finally:
         page.close()
 

@@ -6,11 +6,12 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from pgrecall.errors import UnreadableSource
 from pgrecall.load.detect import with_language
 from pgrecall.load.discover import StrPath, discover
-from pgrecall.load.dispatch import is_heavy, load_here
+from pgrecall.load.dispatch import is_heavy, load_here, may_be_scanned
 from pgrecall.load.only import Only
 from pgrecall.load.options import LoadOptions
 from pgrecall.load.pool import AVAILABLE, Parsing, pool
@@ -79,6 +80,8 @@ def _prepared(source: Source, options: LoadOptions) -> Source | Parsing | Failur
         if source.path is None and source.data is None:  # standard input can be read only once
             source = source.with_data(file.stream)
     heavy = is_heavy(file.name, file.head, file.size)
+    if options.ocr is not None and may_be_scanned(file.head):
+        options = replace(options, parse_seconds=options.parse_seconds + options.ocr_seconds)
     return Parsing(source, options) if heavy else source
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from pgrecall.errors import UnreadableSource
 from pgrecall.load import code, rows
 from pgrecall.load.rows import Row
 from pgrecall.load.sniff import decode, detect_stream
@@ -23,6 +24,13 @@ SUFFIXES = {
     ".json": "application/json",
 }
 _DELIMITERS = ",;\t|"
+#: Longest field of CSV, in characters: the reader takes four bytes for each, and twice that to grow.
+_MAX_FIELD = 2**26
+#: Longer rows of JSON are looked at before they are parsed: brackets and numbers may become objects of twenty
+#: times their size, strings do not.
+_LONG_ROW = 2**20
+_MAX_STRUCTURE = 2**22
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.S)
 _QUOTED = re.compile(r'"[^"]*"')
 #: Numbers that are written the one usual way, so that nothing is lost: 12 and 1.5, not 007 or 1e5.
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
@@ -104,6 +112,8 @@ def _skip_line(stream: BinaryIO) -> None:
 
 
 def _json_object(line: bytes, encoding: str) -> dict[str, Any] | str:
+    if len(line) > _LONG_ROW and len(_STRING.sub(b"", line)) > _MAX_STRUCTURE:
+        return f"it has over {_MAX_STRUCTURE:,} characters of JSON outside of strings; split it."
     try:
         value = json.loads(line.decode(encoding, "replace").strip("\ufeff \t\r\n"))
     except json.JSONDecodeError as exc:
@@ -117,9 +127,11 @@ def _csv_rows(file: OpenFile) -> Iterator[Row]:
     encoding = detect_stream(file.stream, file.options.encoding)
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     # A global of the csv module; raising it is harmless to others, and never undone under them.
-    csv.field_size_limit(max(csv.field_size_limit(), min(file.options.max_bytes, 2**31 - 1)))
+    csv.field_size_limit(max(csv.field_size_limit(), min(file.options.max_bytes, _MAX_FIELD)))
     text = io.TextIOWrapper(file.stream, encoding, "replace", newline="")
-    reader = csv.reader(_without_nul(text), delimiter=_delimiter(file, encoding))
+    reader = csv.reader(
+        _csv_lines(text, file.options.max_bytes), delimiter=_delimiter(file, encoding)
+    )
     header: list[str] = []
     try:
         for line, fields in _records(reader):
@@ -149,9 +161,15 @@ def _records(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
         line = reader.line_num + 1
 
 
-def _without_nul(lines: io.TextIOWrapper) -> Iterator[str]:
-    # Python 3.11 before its later patches refuses NUL in CSV.
-    return (line.replace("\0", "") for line in lines)
+def _csv_lines(text: io.TextIOWrapper, limit: int) -> Iterator[str]:
+    """The lines. Raises UnreadableSource for one that is too long to be held."""
+    while line := text.readline(limit + 1):
+        if len(line) > limit:
+            raise UnreadableSource(
+                f"A line is longer than max_bytes ({limit:,}); the rest was not read."
+            )
+        # Python 3.11 before its later patches refuses NUL in CSV.
+        yield line.replace("\0", "")
 
 
 def _delimiter(file: OpenFile, encoding: str) -> str:
