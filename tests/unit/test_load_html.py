@@ -81,6 +81,28 @@ def test_list_of_links_that_is_content_stays() -> None:
     assert text(f"<h1>Index</h1><ul>{links}</ul>").count("Chapter") == 3
 
 
+def test_links_between_paragraphs_go_if_they_are_many() -> None:
+    """Boxes that no name gives away: a menu, readers' favourites, what a banner asks."""
+
+    def links(count: int, name: str) -> str:
+        return "".join(f"<div><a href=/{n}>{name} number {n}</a></div>" for n in range(count))
+
+    words = "It says something about the matter, in as many words as a paragraph of prose has. "
+    page = (
+        f"<div id=top>{links(12, 'Section')}</div>"
+        "<div>Accept our cookies? <a href=c>Accept them all</a></div>"
+        f"<h1>The matter</h1><div>by Ann</div><div>{words}</div>"
+        f"<div>{links(3, 'Source')}</div><div>{words}</div>"
+        f"<h3>Most read</h3><a href=x><div><h4>A card</h4><p>{words}</p></div></a>{links(9, 'Story')}"
+    )
+    expected = ["# The matter", "by Ann", words.strip()]
+    expected += [f"Source number {n}" for n in range(3)] + [words.strip()]
+    assert text(page).split("\n\n") == expected
+    assert text(f"<p>A list.</p>{links(30, 'Name')}").count("Name") == 30  # nothing else is there
+    unlinked = links(30, "Term").replace("href", "name")
+    assert text(f"<p>{words}</p>{unlinked}<p>{words}</p>").count("Term") == 30
+
+
 def test_page_that_is_all_navigation_is_kept() -> None:
     assert text("<nav><ul><li>one</li><li>two</li></ul></nav>") == "- one\n- two"
 

@@ -23,6 +23,8 @@ _MENU = re.compile(
     r"(?:nav|navbar|menu|breadcrumbs?|sidebar|toc|footer|cookie|share|social)(?:$|[\s_-])",
     re.I,
 )
+#: Menus in menus; each looks at what is in it.
+_MAX_MENUS = 8
 #: What DocBook calls its navigation, which is more titles than links.
 _DOCBOOK = frozenset(("navheader", "navfooter"))
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight|brush|sourceCode)[-: ]([\w+#-]+)")
@@ -30,7 +32,7 @@ _PERMALINKS = ("¶", "#", "§", "🔗")
 
 Attributes = Mapping[str, str]
 #: What to do when the element ends.
-Leave = Callable[[], None]
+Leave = Callable[[], object]
 
 
 class Events:
@@ -42,9 +44,8 @@ class Events:
         self._anchors: list[int] = []
         self._skipping = False
         self._language = ""
-        #: Of the outermost element that is named like a menu: its first block, and links before it.
-        self._menu: tuple[int, int] | None = None
-        self._link_characters = 0
+        #: First blocks of the elements that are named like a menu, from the outermost on.
+        self._menus: list[int] = []
 
     def start(self, tag: str, attributes: Attributes) -> None:
         """An element begins."""
@@ -93,6 +94,9 @@ class Events:
             self._meta(attributes)
         elif tag == "a":
             self._anchors.append(len(inline))
+            if "href" not in attributes:
+                return self._leave_target
+            self.writer.anchors += 1
             return self._leave_anchor
         elif tag == "code" and self.writer.pre:
             self._language = self._language or _language(attributes)
@@ -102,12 +106,17 @@ class Events:
         return None
 
     def _leave_anchor(self) -> None:
+        self.writer.anchors -= 1
+        self.writer.links += self._leave_target()
+
+    def _leave_target(self) -> int:
+        """Characters since an anchor began, in the paragraph at hand."""
         start, inline = self._anchors.pop(), self.writer.inline
         # A bounded look back, so that links inside links cost no more than their length.
         text = "".join(inline[start : start + 50]).strip()
         if text in _PERMALINKS:
             del inline[start:]
-        self._link_characters += len(text)
+        return len(text)
 
     def _leave_code(self) -> None:
         inline = self.writer.inline
@@ -175,17 +184,15 @@ class Events:
         if role in _BOILERPLATE_ROLES or attributes.get("class") in _DOCBOOK:
             return self._enter_boilerplate("", attributes)
         hint = f"{attributes.get('class', '')} {attributes.get('id', '')}"
-        if self._menu is None and _MENU.search(hint):
-            self._menu = len(self.writer.page.blocks), self._link_characters
+        if len(self._menus) < _MAX_MENUS and _MENU.search(hint):
+            self._menus.append(len(self.writer.page.blocks))
             return self._leave_menu
         return self.writer.flush
 
     def _leave_menu(self) -> None:
         """What is named like a menu and is mostly links, is one."""
         self.writer.flush()
-        start, links = self._menu or (0, 0)
-        self._menu = None
-        self.writer.demote(start, self._link_characters - links)
+        self.writer.demote(self._menus.pop())
 
     # Blocks
 

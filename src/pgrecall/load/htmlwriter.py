@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pgrecall.load.htmlpage import ARTICLE, MAIN, Block, Page, length
+from pgrecall.load.htmlpage import ARTICLE, MAIN, Block, Page, is_linked
 from pgrecall.load.htmltable import table
 
 _HEADING_LIKE = re.compile(r"^(#{1,6}\s)", re.M)
@@ -22,12 +22,15 @@ class Writer:
         self.inline: list[str] = []
         #: How many elements of a kind are open.
         self.pre = self.quotes = self.main = self.article = self.boilerplate = 0
+        #: Anchors that are open, and characters in those that were closed since the last block.
+        self.anchors = self.links = 0
         self._lists: list[int | None] = []
         self._fresh_list = False
         self._marker = ""
         self._tables = 0
         self._rows: list[list[list[str]]] = []
         self._cell = 0
+        self._table_links = 0
 
     def take(self) -> str:
         """The text of the paragraph at hand, which is then empty."""
@@ -93,6 +96,7 @@ class Writer:
         if self._tables == 0 and self._rows:
             rows, self._rows = self._rows, []
             written = table(rows)
+            self.links, self._table_links = self._table_links, 0
             texts = [text for row in rows for cell in row for text in cell]
             for text in texts if written is None else [written]:
                 self._emit(text)
@@ -113,15 +117,16 @@ class Writer:
         """A cell ends: its blocks move into the table."""
         self.flush()
         cell = [block.text for block in self.page.blocks[self._cell :]]
+        self._table_links += sum(block.links for block in self.page.blocks[self._cell :])
         del self.page.blocks[self._cell :]
         if not self._rows:
             self._rows.append([])
         self._rows[-1].append(cell)
 
-    def demote(self, start: int, link_characters: int) -> None:
+    def demote(self, start: int) -> None:
         """Make the blocks from ``start`` on boilerplate if more than half of them is links."""
         blocks = self.page.blocks[start:]
-        if link_characters * 2 > length(blocks):
+        if is_linked(blocks):
             for block in blocks:
                 block.boilerplate = True
 
@@ -131,7 +136,9 @@ class Writer:
             tight=bool(self._marker) and not self._fresh_list,
             place=MAIN if self.main else min(self.article, ARTICLE),
             boilerplate=self.boilerplate > 0 and not always,
+            links=len(text) if self.anchors else min(self.links, len(text)),
         )
+        self.links = 0
         self._marker = ""
         self._fresh_list = False
         self.page.blocks.append(block)

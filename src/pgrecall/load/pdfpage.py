@@ -61,7 +61,7 @@ def shows_pictures(document: PdfDocument, index: int) -> bool:
         for picture in islice(page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE], 3), _MAX_PICTURES):
             left, bottom, right, top = picture.get_bounds()
             covered += abs(right - left) * abs(top - bottom)
-        return covered > width * height / 2
+        return bool(covered > width * height / 2)
     except PdfiumError:
         return False
     finally:
