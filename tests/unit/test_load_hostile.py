@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import io
+import json
+import os
+import socket
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader, PdfWriter
 
-from pgrecall.load import LoadOptions, read
+from pgrecall.errors import UnreadableSource
+from pgrecall.load import LoadOptions, Source, read
+from pgrecall.load.child import Child
 from pgrecall.types import Document, Failure
 from tests.unit.test_load_pdf import pdf
 
@@ -313,3 +321,147 @@ def test_comments_without_end(tmp_path: Path) -> None:
     assert text(path) == "<!-- -->" * 1_000
     path.write_text("<!-- a --> <!-- b --><!doctype html><p>words")
     assert text(path) == "words"
+
+
+def test_cells_that_claim_a_billion_columns(tmp_path: Path) -> None:
+    document = docx.Document()
+    document.add_table(rows=1, cols=2).rows[0].cells[0].text = "words"
+    document.save(tmp_path / "kept.docx")
+    with zipfile.ZipFile(tmp_path / "kept.docx") as source:
+        parts: dict[str, str | bytes] = {name: source.read(name) for name in source.namelist()}
+    body = bytes(parts["word/document.xml"])  # type: ignore[arg-type]  # it is bytes
+    wide = body.replace(b"<w:tcPr>", b'<w:tcPr><w:gridSpan w:val="1000000000"/>')
+    assert wide != body
+    path = archive(tmp_path / "a.docx", parts | {"word/document.xml": wide})
+    item = one(path, parse_seconds=5)
+    assert isinstance(item, Document), item
+    assert "words" in item.text
+
+
+def header_of(value: str, name: str = "Subject") -> bytes:
+    return f"Subject: x\n{name}: {value}\n\nwords".encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header_of("=?a?q?" * 300_000),
+        header_of("(" * 300_000, "Date"),
+        header_of("text/plain" + ';"' * 300_000, "Content-Type"),
+        header_of('attachment; filename="' + '\\"' * 300_000, "Content-Disposition"),
+        b"Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n" + b"--b\n" * 100_000,
+        b"Subject: x\n" + b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" * 20_000,
+    ],
+)
+def test_headers_and_parts_without_end(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.eml"
+    path.write_bytes(content)
+    (item,) = read([path], LoadOptions(parse_seconds=5))
+    assert isinstance(item, Document) or "parse_seconds" not in item.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.jsonl", '{"a": [' + ",".join(["[]"] * 2_500_000) + "]}", "outside of strings"),
+        ("a.jsonl", '"' + '\\"' * 2_000_000, "not valid JSON"),
+        ("a.jsonl", '{"a":' * 200_000, "nested too deeply"),
+        ("a.csv", "a," * 2_000_000, "columns, more than"),
+        ("a.csv", "a,b\n" + "x" * 2_000_000, "longer than 1,000,000 characters"),
+        ("a.csv", 'a,b\n1,"' + ("x" * 1_000 + "\n") * 2_000, "field larger than field limit"),
+    ],
+)
+def test_rows_without_end(tmp_path: Path, name: str, content: str, reason: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    limit = csv.field_size_limit()
+    try:
+        small = reason.startswith(("longer", "field"))
+        options = LoadOptions(max_bytes=1_000_000) if small else LoadOptions()
+        items = list(read([path], options))
+    finally:
+        csv.field_size_limit(limit)
+    assert any(isinstance(item, Failure) and reason in item.reason for item in items), items[:1]
+
+
+def test_a_long_text_in_a_row_is_no_structure(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": '[[{"1, 2"}]] \\ ' * 500_000}))
+    assert len(text(path)) > 7_000_000
+
+
+def test_more_text_than_the_file_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf([["words " * 30] * 40] * 20))))
+    for page in writer.pages:
+        page.compress_content_streams()
+    writer.write(path)
+    assert path.stat().st_size < 40_000
+    assert "more text than max_bytes" in reason(path, max_bytes=40_000)
+
+
+def test_what_no_loader_foresees_costs_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process too, where text and rows are read."""
+
+    def broken(*args: object) -> None:
+        raise KeyError("a thing\nnobody thought of")
+
+    for name in ("a.txt", "b.md", "c.csv"):
+        (tmp_path / name).write_text("words,more\n1,2\n")
+    monkeypatch.setattr("pgrecall.load.markdown.front_matter", broken)
+    first, second, third = read([tmp_path])
+    assert isinstance(first, Document)
+    assert isinstance(third, Document)
+    assert isinstance(second, Failure)
+    assert second.reason == (
+        "The file cannot be parsed (KeyError: 'a thing\\nnobody thought of'); repair it, or leave it out."
+    )
+
+
+def test_a_parser_that_claims_to_send_more_than_it_can_hold(tmp_path: Path) -> None:
+    child = Child()
+    try:
+        child.begin(Source(uri="a.html", path=None, data=b"<p>x"), LoadOptions())
+        reading, writing = os.pipe()
+        os.write(writing, (1 << 60).to_bytes(8, "big"))
+        os.dup2(reading, child._stdout.fileno())
+        os.close(reading)
+        os.close(writing)
+        with pytest.raises(UnreadableSource, match="crashed"):
+            list(child.documents(LoadOptions()))
+    finally:
+        child.close()
+
+
+def test_places_that_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("words")
+    os.mkfifo(tmp_path / "pipe.txt")
+    os.symlink("loop", tmp_path / "loop")
+    os.symlink(tmp_path, tmp_path / "up")
+    os.symlink("/dev/zero", tmp_path / "zero.txt")
+    os.symlink("nowhere", tmp_path / "lost.md")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as made:
+        made.bind(str(tmp_path / "s"))
+        found = {item.uri.rpartition("/")[2]: item for item in read([tmp_path])}
+    assert isinstance(found.pop("a.txt"), Document)
+    assert set(found) == {"pipe.txt", "loop", "up", "zero.txt", "lost.md", "s"}
+    for item in found.values():
+        assert isinstance(item, Failure)
+        assert "\n" not in item.reason
+
+
+def test_a_file_that_goes_while_the_folder_is_read(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text("words " + name)
+    items = read([tmp_path])
+    first = next(items)
+    (tmp_path / "b.txt").unlink()
+    (tmp_path / "c.txt").write_text("more " * 10_000)
+    second, third = items
+    assert isinstance(first, Document)
+    assert isinstance(second, Failure)
+    assert second.reason == "The file cannot be read: No such file or directory."
+    assert isinstance(third, Document)
+    assert len(third.text) == 50_000

@@ -1,7 +1,7 @@
 """Where source code can be cut: best before a function or class, with what stands above it.
 
 One rule for all languages: what begins a definition is much the same in most of them, and where the rule
-finds none, empty lines and indentation remain. Grammars know more, at tens of megabytes for the parsers.
+finds none, empty lines and indentation remain. Grammars know more; docs/architecture.md has what that is worth.
 """
 
 from __future__ import annotations
@@ -11,26 +11,40 @@ from collections.abc import Iterator
 
 _MODIFIER = (
     r"(?:export|default|public|private|protected|internal|static|final|abstract|async|inline|virtual|override"
-    r"|unsafe|extern|const|partial|sealed|open|suspend|data|pub(?:\([^)\n]{0,40}\))?)"
+    r"|unsafe|extern|const|partial|sealed|open|suspend|data|readonly|pub(?:\([^)\n]{0,40}\))?)"
 )
 _KEYWORD = (
-    r"(?:def|defp|defmodule|class|func|fn|fun|function\*?|interface|struct|enum|impl|trait|mod|module|namespace"
-    r"|object|protocol|extension|record|union|sub|macro_rules!|(?i:create[ \t]+(?:or[ \t]+replace[ \t]+)?\w+))"
+    r"(?:(?:def|defp|defmodule|class|func|fn|fun|function\*?|interface|impl|trait|mod|module|namespace|type"
+    r"|object|protocol|extension|record|sub|macro_rules!|(?i:create[ \t]+(?:or[ \t]+replace[ \t]+)?\w+))[ \t<]"
+    # Not ``struct node *first = ...``.
+    r"|(?:struct|enum|union)[ \t](?![^\n{]{0,120}[=;]))"
 )
-_CONTROL = r"(?:if|for|while|switch|else|elif|return|catch|do|try|with|except|using|lock|foreach|when|await)"
-#: ``name(arguments) {``, the brace perhaps on the next line.
+_CONTROL = (
+    r"(?:if|for|while|switch|case|else|elif|return|catch|do|try|with|except|using|lock"
+    r"|foreach|when|await)"
+)
+# Possessive, and parentheses but one in another: what is never closed is looked at once.
+_PARAMETERS = r"\((?:[^();{}]++|\([^();{}]*+\))*+\)"
+_NAME_LINE = r"\n(?=[A-Za-z_~][\w:~]{0,119}[ \t]?\()"
+#: ``type name(parameters) {``, the type and the brace perhaps on lines of their own.
 _BRACED = (
-    rf"(?!{_CONTROL}\b)[A-Za-z_~][^\n;={{}}()]{{0,120}}\([^\n;{{}}]{{0,200}}\)[^\n;{{}}()]{{0,80}}"
-    r"(?:\n[ \t]*)?\{"
+    rf"(?!{_CONTROL}\b)[A-Za-z_~][^\n;={{}}()]{{0,120}}(?:{_NAME_LINE})?[^\n;={{}}()]{{0,120}}{_PARAMETERS}"
+    r"[^\n;{}()]{0,80}(?:\n[ \t]*)?\{"
 )
+#: ``public type Name {``: a property.
+_PROPERTY = rf"(?:{_MODIFIER}[ \t]+)[^\n;={{}}()]{{1,120}}(?:\n[ \t]*)?\{{"
 #: ``const name = (arguments) =>``
 _ARROW = r"(?:const|let|var)[ \t]+\w{1,80}[ \t]*=[^\n;]{0,200}(?:=>|\bfunction\b)"
-_COMMENT = r"(?:[ \t]*(?:@\w|#|//|/?\*|--)[^\n]*\n){0,30}"
+_ANNOTATION = r"(?:@\w{1,80}(?:\([^()\n]{0,120}\))?[ \t]+){0,4}"
 _DEFINITION = re.compile(
-    rf"\n([ \t]*)(?=\S)(?={_COMMENT}[ \t]*"
-    rf"(?:{_MODIFIER}[ \t]+){{0,6}}(?:{_KEYWORD}[ \t]|{_ARROW}|{_BRACED}))"
+    rf"\n([ \t]*)(?=\S)(?={_ANNOTATION}"
+    rf"(?:(?:{_MODIFIER}[ \t]+){{0,6}}(?:{_KEYWORD}|{_ARROW}|{_BRACED})|{_PROPERTY}))"
 )
-_ABOVE = re.compile(r"[ \t]*(?:@\w|#|//|/?\*|--)")
+#: What stands above a definition and belongs to it: comments, decorators, attributes.
+_ABOVE = re.compile(r"([ \t]*)(?:@\w|#|//|/?\*|--|\[[A-Z])")
+_MAX_ABOVE = 30
+#: A line that is only a type, as C has it above the name.
+_TYPE = re.compile(rf"[A-Za-z_][\w \t*&:<>,]{{0,119}}{_NAME_LINE}")
 
 
 def definitions(text: str) -> Iterator[tuple[int, int]]:
@@ -39,11 +53,14 @@ def definitions(text: str) -> Iterator[tuple[int, int]]:
     for match in _DEFINITION.finditer(text):
         if match.start() < covered:
             continue
-        # What follows in the same run of comments belongs to the same definition.
-        covered = match.end()
-        while _ABOVE.match(text, covered):
-            following = text.find("\n", covered)
-            if following < 0:
+        line, indent = match.start() + 1, match[1]
+        for _ in range(_MAX_ABOVE):
+            before = text.rfind("\n", 0, line - 1) + 1
+            found = _ABOVE.match(text, before, line) if covered < before < line else None
+            if found is None:
                 break
-            covered = following + 1
-        yield match.end(), len(match[1].expandtabs(4))
+            line, indent = before, found[1]
+        # The name below a type is no definition of its own, and no line of one stands above the next.
+        typed = _TYPE.match(text, match.end())
+        covered = typed.end() if typed else max(text.find("\n", match.end()), match.end())
+        yield line + len(indent), len(indent.expandtabs(4))

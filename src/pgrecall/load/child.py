@@ -131,6 +131,8 @@ class Child:
         if code == -signal.SIGXCPU:
             return UnreadableSource(_over_time(options))
         how = f"exit code {code}" if code > 0 else _signal_name(-code)
+        if code == -signal.SIGABRT:  # what libraries in C++ do when they get no memory
+            how += f", perhaps for want of parse_memory, {options.parse_memory:,} bytes"
         return UnreadableSource(
             f"The parser crashed on the file ({how}); repair it, or leave it out."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ import docx
 import openpyxl
 import pptx
 from docx.table import Table as WordTable
+from docx.table import _Cell
 from docx.text.paragraph import Paragraph
 from lxml import etree
 from pptx.enum.shapes import MSO_SHAPE_TYPE
@@ -38,8 +39,9 @@ def read_word(file: OpenFile) -> Document:
     """Headings, paragraphs, lists and tables of a docx, in their order."""
     document = docx.Document(file.stream)
     blocks: list[Block] = []
-    for text in map(_word_block, document.iter_inner_content()):
-        if text:
+    styles = {style.style_id: style.name or "" for style in document.styles}
+    for item in document.iter_inner_content():
+        if text := _word_block(item, styles):
             in_list = bool(blocks) and blocks[-1].text.startswith(_ITEM) and text.startswith(_ITEM)
             blocks.append(Block(text=text, tight=in_list))
     blocks += [Block(text=note) for note in _notes(document)]
@@ -96,11 +98,11 @@ def _require(text: str) -> str:
     return text
 
 
-def _word_block(item: Paragraph | WordTable) -> str:
+def _word_block(item: Paragraph | WordTable, styles: Mapping[str, str]) -> str:
     if isinstance(item, WordTable):
         return _grid(_word_rows(item))
     text = item.text.strip()
-    style = (item.style.name or "") if item.style is not None else ""
+    style = styles.get(item._p.style or "", "")  # item.style searches them all for each paragraph
     if heading := _HEADING.match(style):
         return f"{'#' * min(int(heading[1]), 6)} {text}" if text else ""
     if style == "Title":
@@ -111,16 +113,13 @@ def _word_block(item: Paragraph | WordTable) -> str:
 
 def _word_rows(item: WordTable) -> Iterator[list[str]]:
     """The rows; the text of merged cells stands in the first of them."""
-    above: set[Any] = set()
-    for row in item.rows:
-        cells = [cell._tc for cell in row.cells]
-        texts = [cell.text for cell in row.cells]
-        first = [
-            text if tc not in above and tc not in cells[:index] else ""
-            for index, (tc, text) in enumerate(zip(cells, texts, strict=True))
-        ]
-        above = set(cells)
-        yield first
+    # Not row.cells, which repeats a merged cell as often as the file says, be it a billion times.
+    for row in item._tbl.tr_lst:
+        texts: list[str] = []
+        for cell in row.tc_lst:
+            texts.append("" if cell.vMerge == "continue" else _Cell(cell, item).text)
+            texts += [""] * (min(cell.grid_span, MAX_COLUMNS) - 1)
+        yield texts[:MAX_COLUMNS]
 
 
 def _notes(document: Any) -> Iterator[str]:

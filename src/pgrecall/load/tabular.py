@@ -24,8 +24,10 @@ SUFFIXES = {
     ".json": "application/json",
 }
 _DELIMITERS = ",;\t|"
-#: Longest field of CSV, in characters: the reader takes four bytes for each, and twice that to grow.
+#: Longest line and field of CSV, in characters: of fields, the reader takes four bytes for each, and twice that
+#: to grow; a line may be as many empty fields.
 _MAX_FIELD = 2**26
+_MAX_COLUMNS = 10_000
 #: Longer rows of JSON are looked at before they are parsed: brackets and numbers may become objects of twenty
 #: times their size, strings do not.
 _LONG_ROW = 2**20
@@ -127,7 +129,6 @@ def _csv_rows(file: OpenFile) -> Iterator[Row]:
     encoding = detect_stream(file.stream, file.options.encoding)
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     # A global of the csv module; raising it is harmless to others, and never undone under them.
-    csv.field_size_limit(max(csv.field_size_limit(), min(file.options.max_bytes, _MAX_FIELD)))
     text = io.TextIOWrapper(file.stream, encoding, "replace", newline="")
     reader = csv.reader(
         _csv_lines(text, file.options.max_bytes), delimiter=_delimiter(file, encoding)
@@ -166,7 +167,7 @@ def _csv_lines(text: io.TextIOWrapper, limit: int) -> Iterator[str]:
     while line := text.readline(limit + 1):
         if len(line) > limit:
             raise UnreadableSource(
-                f"A line is longer than max_bytes ({limit:,}); the rest was not read."
+                f"A line is longer than {limit:,} characters; the rest was not read."
             )
         # Python 3.11 before its later patches refuses NUL in CSV.
         yield line.replace("\0", "")
@@ -182,12 +183,16 @@ def _delimiter(file: OpenFile, encoding: str) -> str:
 
 
 def _header(fields: list[str]) -> list[str]:
-    """Column names; those without a name of their own are called column_N."""
-    names: list[str] = []
+    """Column names; those without a name of their own are called column_N. Raises UnreadableSource."""
+    if len(fields) > _MAX_COLUMNS:
+        raise UnreadableSource(
+            f"The header has {len(fields):,} columns, more than {_MAX_COLUMNS:,}; is it CSV?"
+        )
+    names: dict[str, None] = {}
     for number, field in enumerate(fields, start=1):
         name = " ".join(field.split())
-        names.append(name if name and name not in names else f"column_{number}")
-    return names
+        names[name if name and name not in names else f"column_{number}"] = None
+    return list(names)
 
 
 def _csv_row(header: list[str], fields: list[str]) -> dict[str, Any] | str:
