@@ -25,7 +25,7 @@ def load(file: OpenFile) -> Iterator[Document]:
         raise UnreadableSource("The file is no rich text, though its name says so.")
     try:
         text = str(convert(data.decode("latin-1"), errors="replace")).strip()
-    except (ValueError, LookupError, IndexError, TypeError) as exc:
+    except (ValueError, LookupError, TypeError, OverflowError) as exc:
         detail = one_line(str(exc), 120)
         raise UnreadableSource(f"The document is broken ({detail}); save it again.") from exc
     if not text:
