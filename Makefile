@@ -57,7 +57,7 @@ $(VENV)/installed: $(INPUTS) | $(BIN)/python
 $(VENV)/installed-dev: $(INPUTS) | $(BIN)/python
 	@echo "installing pgrecall and its development tools into $(VENV)"
 	@$(NEWER_PIP)
-	@$(INSTALL) --editable ".[cohere,eval,haystack,langchain,languages,llama-index,mcp,openai,office,parquet,telemetry,web]" --group dev
+	@$(INSTALL) --editable ".[cohere,eval,haystack,langchain,languages,llama-index,mcp,ocr,openai,office,parquet,telemetry,web]" --group dev
 	@touch $@ $(VENV)/installed
 
 # On Linux, the index's own torch comes with 4 GB of CUDA; where another index or a folder of wheels has

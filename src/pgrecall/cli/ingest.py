@@ -14,7 +14,7 @@ import typer
 from pgrecall.cli.groups import grouped
 from pgrecall.cli.ingest_options import Kind, Reading, Rows, Way
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
-from pgrecall.cli.output import as_json, complain, err, money, out, print_json, remark
+from pgrecall.cli.output import as_json, complain, err, money, one_line, out, print_json, remark
 from pgrecall.cli.plan import print_plan
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _end_queued(report: EnqueueReport, as_json_: bool, *, strict: bool) -> NoRet
 def print_failures(failed: Sequence[Failure]) -> None:
     """The first of them, a line each."""
     for failure in failed[:LISTED]:
-        complain(f"{failure.uri}: {failure.reason}")
+        complain(f"{one_line(failure.uri)}: {failure.reason}")
     if len(failed) > LISTED:
         remark(f"... and {len(failed) - LISTED} more; --json lists them all")
 
@@ -231,7 +231,7 @@ def _print(report: IngestReport) -> None:
         )
     print_failures(report.failed)
     for uri, note in report.notes[:LISTED]:
-        remark(f"{uri}: {note}")
+        remark(f"{one_line(uri)}: {note}")
 
 
 def _gone(report: IngestReport) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -15,6 +16,8 @@ from pgrecall.types import Hit
 if TYPE_CHECKING:
     from rich.console import Console
 
+#: What moves a terminal's cursor, colours it or turns the text around; names of files may hold it.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 #: Characters of a hit that are shown.
 EXCERPT = 240
 
@@ -89,10 +92,15 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 def escape(text: str) -> str:
-    """The text with its brackets, none of them markup."""
+    """The text with its brackets, none of them markup, and nothing that a terminal would obey."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(_CONTROL.sub(lambda found: ascii(found[0])[1:-1], text))
+
+
+def one_line(name: str) -> str:
+    """A name that stays on its line."""
+    return name.replace("\n", "\\n")
 
 
 def size(count: float) -> str:
