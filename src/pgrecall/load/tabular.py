@@ -128,11 +128,11 @@ def _json_object(line: bytes, encoding: str) -> dict[str, Any] | str:
 def _csv_rows(file: OpenFile) -> Iterator[Row]:
     encoding = detect_stream(file.stream, file.options.encoding)
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    limit = min(file.options.max_bytes, _MAX_FIELD)
     # A global of the csv module; raising it is harmless to others, and never undone under them.
+    csv.field_size_limit(max(csv.field_size_limit(), limit))
     text = io.TextIOWrapper(file.stream, encoding, "replace", newline="")
-    reader = csv.reader(
-        _csv_lines(text, file.options.max_bytes), delimiter=_delimiter(file, encoding)
-    )
+    reader = csv.reader(_csv_lines(text, limit), delimiter=_delimiter(file, encoding))
     header: list[str] = []
     try:
         for line, fields in _records(reader):
