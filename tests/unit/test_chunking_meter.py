@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgrecall.chunking.meter import Meter
+from pgrecall.chunking.meter import Meter, Pieces
 from pgrecall.tokens import open_tokenizer
 from pgrecall.tokens.bpe import TiktokenTokenizer
 from tests.unit.test_tokens import NAMES, TEXTS
@@ -26,7 +26,7 @@ def test_every_slice_is_counted_exactly(
     name: str, text: str, before: str, data: st.DataObject
 ) -> None:
     tokenizer = open_tokenizer(name)
-    meter = Meter(text, tokenizer)
+    meter = Meter(text, Pieces(tokenizer))
     for _ in range(4):
         start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
         assert meter.count(start, end, before) == tokenizer.count(before + text[start:end])
@@ -38,7 +38,7 @@ def test_the_ids_of_a_slice_are_those_it_has_alone(
     text: str, before: str, data: st.DataObject
 ) -> None:
     tokenizer = open_tokenizer("wordllama")
-    meter = Meter(text, tokenizer, ids=True)
+    meter = Meter(text, Pieces(tokenizer, ids=True))
     for _ in range(4):
         start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
         ids = meter.ids(start, end, before).tolist()
@@ -50,7 +50,7 @@ def test_the_ids_of_a_slice_are_those_it_has_alone(
 def test_slices_of_real_text_are_counted_exactly(name: str) -> None:
     tokenizer = open_tokenizer(name)
     text = Path(__file__).read_text(encoding="utf-8")
-    meter = Meter(text, tokenizer)
+    meter = Meter(text, Pieces(tokenizer))
     for start in range(0, len(text), 7):
         for end in (start + 40, start + 300, start + 1000):
             assert meter.count(start, end, "Tests\n\n") == tokenizer.count(
@@ -61,7 +61,7 @@ def test_slices_of_real_text_are_counted_exactly(name: str) -> None:
 def test_a_slice_between_seams_costs_next_to_no_tokenisation() -> None:
     tokenizer = Counting("cl100k_base")
     text = "The harbour lies in the north of the town. " * 50
-    meter = Meter(text, tokenizer)
+    meter = Meter(text, Pieces(tokenizer))
     for start in range(0, 2000, 43):
         meter.count(start, start + 42)
     assert tokenizer.characters < 100

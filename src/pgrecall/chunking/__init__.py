@@ -23,6 +23,6 @@ of the finished chunks are tokenised again, since a slice can have a token more 
 from __future__ import annotations
 
 from pgrecall.chunking.config import ChunkConfig
-from pgrecall.chunking.split import split
+from pgrecall.chunking.split import split, split_parts
 
-__all__ = ["ChunkConfig", "split"]
+__all__ = ["ChunkConfig", "split", "split_parts"]

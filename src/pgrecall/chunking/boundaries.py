@@ -19,6 +19,7 @@ from pgrecall.types import Markup
 
 IntArray = npt.NDArray[np.int64]
 
+_END = re.Match.end
 #: Room for all levels.
 _LEVEL_BITS = 4
 
@@ -46,11 +47,12 @@ class Places:
     levels: IntArray
 
 
-_PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
-_AFTER_COLON = re.compile(r":[ \t\r]*\n\s*")
-_AFTER_WIDE_COLON = re.compile(r"：[ \t\r]*\n\s*")
-_ITEM = re.compile(r"\n([ \t]*)(?=(?:[-*+•]|\d{1,9}[.)])[ \t])")
-_LINE = re.compile(r"\n\s*")
+# Possessive where nothing else could match: that is a third faster.
+_PARAGRAPH = re.compile(r"\n[ \t\r]*+\n\s*+")
+_AFTER_COLON = re.compile(r":[ \t\r]*+\n\s*+")
+_AFTER_WIDE_COLON = re.compile(r"：[ \t\r]*+\n\s*+")
+_ITEM = re.compile(r"\n[ \t]*+(?=(?:[-*+•]|\d{1,9}+[.)])[ \t])")
+_LINE = re.compile(r"\n\s*+")
 # It never fails once it has begun: else empty lines at the end would cost their square.
 _CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*+\n)++([ \t]*+)")
 # Not after initials and the abbreviations that a capital or a number follows; a lower-case letter begins no
@@ -63,6 +65,15 @@ _SENTENCE = re.compile(
 )
 _CLOSERS = tuple(")]}")
 _FULL_STOPS = "。！？｡।॥"
+_SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))
+#: Characters that decide together, however many of them stand side by side: spaces, the ends of sentences and
+#: what closes behind them, flags.
+RUNS = (
+    _SPACES
+    + _FULL_STOPS
+    + ".!?…؟۔\"'”’»)]*_」』”’）】》"
+    + "".join(map(chr, range(0x1F1E6, 0x1F200)))
+)
 _FULL_STOP = re.compile(rf"[{_FULL_STOPS}]+[」』”’）】》\"']*\s*")
 
 
@@ -145,7 +156,7 @@ def after_colon(text: str) -> IntArray:
 
 def _ends(pattern: re.Pattern[str], text: str) -> IntArray:
     # Not by way of a list: its numbers would take more memory than a long text.
-    return np.fromiter((match.end() for match in pattern.finditer(text)), np.int64)
+    return np.fromiter(map(_END, pattern.finditer(text)), np.int64)
 
 
 def _flush(text: str, offsets: IntArray) -> npt.NDArray[np.bool_]:

@@ -46,6 +46,10 @@ _MAX_ABOVE = 30
 #: A line that is only a type, as C has it above the name.
 _TYPE = re.compile(rf"[A-Za-z_][\w \t*&:<>,]{{0,119}}{_NAME_LINE}")
 
+#: Parameters that the text ends within: what follows decides whether they are a definition's.
+_OPEN = re.compile(r"\((?:[^();{}]++|\([^();{}]*+\))*+(?:\([^();{}]*+)?\Z")
+_BLANK = re.compile(r"[ \t]*(?:\n|\Z)")
+
 
 def definitions(text: str) -> Iterator[tuple[int, int]]:
     """(offset, columns of indentation) of each definition, or of the comments and decorators above it."""
@@ -64,3 +68,25 @@ def definitions(text: str) -> Iterator[tuple[int, int]]:
         typed = _TYPE.match(text, match.end())
         covered = typed.end() if typed else max(text.find("\n", match.end()), match.end())
         yield line + len(indent), len(indent.expandtabs(4))
+
+
+def settled(text: str) -> int:
+    """Up to where nothing changes, whatever follows the text."""
+    last = max(map(text.rfind, ";{}"))
+    found = _OPEN.search(text, last + 1)
+    end = found.start() if found else len(text)
+    # What stands above, a type, the name, and the brace on a line of its own.
+    for _ in range(_MAX_ABOVE + 4):
+        end = text.rfind("\n", 0, max(end, 0))
+    return max(end, 0)
+
+
+def last_line_alone(text: str, end: int) -> int:
+    """The last line before end with which parsing can begin anew: no comment above it is missed.
+
+    Its offset; 0 if there is none.
+    """
+    while (end := text.rfind("\n", 0, max(end, 0))) >= 0:
+        if not (_BLANK.match(text, end + 1) or _ABOVE.match(text, end + 1)):
+            return end + 1
+    return 0

@@ -41,6 +41,9 @@ def levels_inside(text: str, offsets: IntArray) -> IntArray:
     for i in range(0, len(offsets), block):
         part = offsets[i : i + block]
         origin = max(int(part[0]) - 2, 0)
+        # Flags are pairs: whether one is whole is seen from the first of them.
+        while i and origin and _REGIONAL[0] <= ord(text[origin]) <= _REGIONAL[1]:
+            origin -= 1
         points = code_points(text[origin : int(part[-1]) + 2])
         levels[i : i + block] = _levels(points, part - origin)
     return levels

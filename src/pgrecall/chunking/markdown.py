@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from pgrecall.chunking.boundaries import IntArray, Level, Places, merged
 
+#: A line that may be or underline a heading, or belong to a block: one pass instead of one for each.
+_MARKED_LINE = re.compile(r"\n[ \t>]*+(#|==|---|\||```|~~~)")
 _ATX = re.compile(r"\n {0,3}(#{1,6})(?=[ \t\r\n]|\Z)([^\n]*)")
 _UNDERLINE = re.compile(r"\n {0,3}(={2,}|-{3,})[ \t]*\r?(?=\n|\Z)")
 _NO_SETEXT = re.compile(r"\s*(?:[-*+>#|`~]|\d+[.)]\s)")
@@ -52,11 +55,37 @@ class Blocks:
         )
 
 
-def blocks(text: str) -> Blocks:
-    """Code fences, tables and front matter."""
-    text = "\n" + text
-    spans = sorted([*_fences(text), *((m.start(), m.end()) for m in _TABLE.finditer(text))])
-    if front := _FRONT_MATTER.match(text):
+def structure(text: str) -> tuple[list[Heading], Blocks]:
+    """Headings in order, and blocks: code fences, tables and front matter. No heading is inside a block."""
+    lined = "\n" + text
+    lines: dict[str, list[int]] = defaultdict(list)
+    for match in _MARKED_LINE.finditer(lined):
+        lines[match[1]].append(match.start())
+    solid = _blocks(lined, lines)
+    heads = [
+        *_hashed(lined, lines["#"]),
+        *_underlined(lined, lines["=="] + lines["---"]),
+    ]
+    heads.sort(key=lambda heading: heading.start)
+    inside = solid.contain(np.array([head.start for head in heads], dtype=np.int64) + 1)
+    return [head for head, skip in zip(heads, inside, strict=True) if not skip], solid
+
+
+def _matches(pattern: re.Pattern[str], text: str, starts: Iterable[int]) -> Iterator[re.Match[str]]:
+    """Matches at these places, those left out that begin inside of another."""
+    end = 0
+    for start in starts:
+        match = pattern.match(text, start) if start >= end else None
+        if match:
+            yield match
+            end = match.end()
+
+
+def _blocks(lined: str, lines: Mapping[str, list[int]]) -> Blocks:
+    fences = _fences(lined, _matches(_FENCE, lined, sorted(lines["```"] + lines["~~~"])))
+    tables = (match.span() for match in _matches(_TABLE, lined, lines["|"]))
+    spans = sorted([*fences, *tables])
+    if front := _FRONT_MATTER.match(lined):
         spans.insert(0, front.span())
     disjoint: list[tuple[int, int]] = []
     for start, end in spans:
@@ -67,9 +96,9 @@ def blocks(text: str) -> Blocks:
     return Blocks(array[:, 0], array[:, 1] - 1)
 
 
-def _fences(text: str) -> Iterator[tuple[int, int]]:
+def _fences(lined: str, marks: Iterable[re.Match[str]]) -> Iterator[tuple[int, int]]:
     start, mark = -1, ""
-    for match in _FENCE.finditer(text):
+    for match in marks:
         if start < 0:
             if match[1][0] == "~" or "`" not in match[2]:
                 start, mark = match.start(), match[1]
@@ -77,29 +106,17 @@ def _fences(text: str) -> Iterator[tuple[int, int]]:
             yield start, match.end()
             start = -1
     if start >= 0:
-        yield start, len(text)
+        yield start, len(lined)
 
 
-def headings(text: str, solid: Blocks) -> list[Heading]:
-    """The headings in order, without those inside the blocks."""
-    lined = "\n" + text
-    found = [
-        Heading(
-            m.start(),
-            m.end() - 1,
-            len(m[1]),
-            _plain(_CLOSING.sub("", m[2].rstrip())),
-        )
-        for m in _ATX.finditer(lined)
-    ]
-    found += _underlined(lined)
-    found.sort(key=lambda heading: heading.start)
-    inside = solid.contain(np.array([h.start for h in found], dtype=np.int64) + 1)
-    return [heading for heading, skip in zip(found, inside, strict=True) if not skip]
+def _hashed(lined: str, starts: Iterable[int]) -> Iterator[Heading]:
+    for match in _matches(_ATX, lined, starts):
+        text = _plain(_CLOSING.sub("", match[2].rstrip()))
+        yield Heading(match.start(), match.end() - 1, len(match[1]), text)
 
 
-def _underlined(lined: str) -> Iterator[Heading]:
-    for match in _UNDERLINE.finditer(lined):
+def _underlined(lined: str, starts: Iterable[int]) -> Iterator[Heading]:
+    for match in filter(None, (_UNDERLINE.match(lined, start) for start in starts)):
         start = lined.rfind("\n", 0, match.start())
         line = lined[start + 1 : match.start()]
         if line.strip() and not _NO_SETEXT.match(line) and _blank_before(lined, start):

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+import numpy as np
+
 from pgrecall.chunking import boundaries, markdown
-from pgrecall.chunking.boundaries import Level, Places
+from pgrecall.chunking.boundaries import IntArray, Level, Places
 from pgrecall.chunking.markdown import Heading
 from pgrecall.types import Markup
 
@@ -33,6 +35,18 @@ class Outline:
             bisect_right(self.starts, start) - 1, bisect_right(self.starts, max(end - 1, start))
         )
 
+    def headings_of(self, starts: IntArray, ends: IntArray) -> list[Path]:
+        """``headings`` of many slices."""
+        if len(self.paths) == 1:
+            return self.paths * len(starts)
+        first = np.searchsorted(self.starts, starts, "right") - 1
+        last = np.searchsorted(self.starts, np.maximum(ends - 1, starts), "right")
+        columns = (array.tolist() for array in (first, last - first == 1, starts, ends))
+        return [
+            self.paths[section] if single else self.headings(start, end)
+            for section, single, start, end in zip(*columns, strict=True)
+        ]
+
     def headings(self, start: int, end: int) -> Path:
         """The headings that stand above all of ``text[start:end]``.
 
@@ -55,8 +69,7 @@ def outline(text: str, markup: Markup) -> Outline:
     found = boundaries.lowered(found, boundaries.after_colon(text), Level.SENTENCE)
     if markup != "markdown":
         return Outline(found, [0], [()], [True])
-    solid = markdown.blocks(text)
-    heads = markdown.headings(text, solid)
+    heads, solid = markdown.structure(text)
     found = markdown.with_structure(text, found, heads, solid)
     found = boundaries.lowered(found, boundaries.offsets_of(h.end for h in heads), Level.CLAUSE)
     ends = [h.start for h in heads[1:]] + [len(text)]

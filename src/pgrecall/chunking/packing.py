@@ -10,7 +10,6 @@ filled parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,9 @@ from pgrecall.chunking.boundaries import IntArray
 _LEVEL_SHIFT = 32
 #: Greater than any key.
 _BARRIER = np.int64(1 << 60)
+#: How many limits away the next cut is far: where exactly it stands decides nothing then, and a text whose
+#: places are all alike, without peaks, need not be known to its end.
+_FAR = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +73,52 @@ def fenced(gaps: Gaps, barriers: npt.NDArray[np.bool_]) -> Gaps:
     return Gaps(np.where(barriers, _BARRIER, gaps.keys), gaps.tokens)
 
 
-def fill(gaps: Gaps, first: int, last: int, limit: int) -> Iterator[int]:
-    """Cuts between the candidates first and last (which are cuts).
+def filled(gaps: Gaps, cuts: IntArray, limit: int) -> IntArray:
+    """The cuts, with more between those that are more than the limit apart.
 
     No part has more tokens than the limit, unless no candidate stands in it.
     """
-    while gaps.tokens[last] - gaps.tokens[first] > limit and last - first > 1:
-        first = _next_cut(gaps, first, last, limit)
-        yield first
+    first, last = cuts[:-1], cuts[1:]
+    found = [cuts]
+    while True:
+        long = (gaps.tokens[last] - gaps.tokens[first] > limit) & (last - first > 1)
+        if not long.any():
+            return np.sort(np.concatenate(found))
+        last = last[long]
+        first = _next_cuts(gaps, first[long], last, gaps.tokens[last], limit)
+        found.append(first)
 
 
-def _next_cut(gaps: Gaps, first: int, last: int, limit: int) -> int:
-    base = int(gaps.tokens[first])
-    rest = int(gaps.tokens[last]) - base
-    end = int(gaps.tokens.searchsorted(base + limit, "right"))
-    end = max(min(end, last), first + 2)
-    # Best is what neither makes a crumb nor needs one more part than necessary.
-    parts = -(-rest // limit)
-    least = max(limit // 4, rest - (parts - 1) * limit)
-    low = int(gaps.tokens.searchsorted(base + least))
-    high = int(gaps.tokens.searchsorted(base + rest - limit // 4, "right"))
-    score = gaps.keys[first + 1 : end].copy()
-    score[max(low - first - 1, 0) : max(high - first - 1, 0)] += 1 << (_LEVEL_SHIFT - 1)
+def filled_far(gaps: Gaps, cut: int, bound: int, limit: int) -> list[int]:
+    """The cuts behind one, where the next of the others stands behind so many tokens, or is none."""
+    run: list[int] = []
+    end, far = np.array([len(gaps.keys)]), np.array([bound])
+    while bound - gaps.tokens[cut] > _FAR * limit:
+        cut = int(_next_cuts(gaps, np.array([cut]), end, far, limit)[0])
+        run.append(cut)
+    return run
+
+
+def _next_cuts(
+    gaps: Gaps, first: IntArray, last: IntArray, last_tokens: IntArray, limit: int
+) -> IntArray:
+    """The cut behind each of ``first``, where the next one is ``last``."""
+    base = gaps.tokens[first]
+    rest = last_tokens - base
+    far = rest > _FAR * limit
+    # Best is what neither makes a crumb nor needs one more part than necessary. From afar no crumb is seen.
+    least = np.where(far, limit // 4, np.maximum(limit // 4, (rest - 1) % limit + 1))
+    most = np.where(far, limit, rest - limit // 4)
+    end = np.minimum(gaps.tokens.searchsorted(base + limit, "right"), last)
+    end = np.maximum(end, first + 2)
+    low = gaps.tokens.searchsorted(base + least)
+    high = gaps.tokens.searchsorted(base + most, "right")
+    # All candidates from behind first to end, one range after the other.
+    lengths = end - first - 1
+    begins = np.cumsum(lengths) - lengths
+    index = np.repeat(first + 1 - begins, lengths) + np.arange(lengths.sum())
+    good = (index >= np.repeat(low, lengths)) & (index < np.repeat(high, lengths))
+    score = gaps.keys[index] + (good.astype(np.int64) << (_LEVEL_SHIFT - 1))
+    best = score == np.repeat(np.maximum.reduceat(score, begins), lengths)
     # Of equal scores the last: text that repeats itself gives full chunks.
-    return end - 1 - int(score[::-1].argmax())
+    return np.maximum.reduceat(np.where(best, index, -1), begins)

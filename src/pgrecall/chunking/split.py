@@ -1,30 +1,21 @@
-"""Compose the parts: places, cuts, overlap, headers, chunks."""
+"""Compose the parts: windows of a text, their cuts, and the chunks between these."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from typing import NamedTuple, cast
 
-import numpy as np
-
-from pgrecall.chunking import packing
-from pgrecall.chunking.boundaries import IntArray, Level, Places
 from pgrecall.chunking.config import ChunkConfig
-from pgrecall.chunking.fine import levels_inside, refined
-from pgrecall.chunking.fingerprint import fingerprints
+from pgrecall.chunking.fitting import Fitter, Part, Previous
 from pgrecall.chunking.headers import Headers
-from pgrecall.chunking.meter import Meter
-from pgrecall.chunking.outline import Outline, outline
-from pgrecall.chunking.overlap import Overlap
-from pgrecall.chunking.packing import Gaps
-from pgrecall.tokens import Ids, Tokenizer, Traceable, open_tokenizer, scalar_values
+from pgrecall.chunking.meter import Pieces
+from pgrecall.chunking.window import Stretch, Window
+from pgrecall.tokens import Ids, Separable, Tokenizer, Traceable, open_tokenizer, scalar_values
 from pgrecall.types import Chunk, Markup
 
-#: Tokens that a slice may have more on its own than inside the text. If it has still more, it is cut again.
-_SLACK = 2
 #: Characters of a token, rather many: a text with more than so many for each token of a chunk hardly fits.
 _CHARACTERS = 6
+#: Characters of a long text that are looked at together.
+WINDOW = 1 << 18
 
 
 def split(
@@ -43,184 +34,152 @@ def split(
     if the tokenizer is Traceable and the text valid Unicode. How the cuts are chosen is told in
     ``pgrecall.chunking``.
     """
-    if not text or text.isspace():
-        return []
-    config, tokenizer = config or ChunkConfig(), tokenizer or open_tokenizer("cl100k_base")
-    headers = Headers(tokenizer, title, config.max_tokens // 4 if config.include_header else 0)
-    usable = token_ids and isinstance(tokenizer, Traceable) and _is_unicode(text, title)
-    traceable = cast("Traceable", tokenizer) if usable else None
-    whole = None if markup == "markdown" else _whole(text, config, tokenizer, headers)
-    parts: Iterable[_Part]
-    if whole:
-        parts = [_traced(whole, text, traceable) if traceable else whole]
-    else:
-        traced = traceable is not None
-        parts = _Splitter(text, config, tokenizer, headers, markup, traced=traced).parts()
-    return [
-        Chunk(
-            ordinal=ordinal,
-            start=part.start,
-            end=part.end,
-            content=text[part.start : part.end],
-            headings=part.headings,
-            header=part.header,
-            tokens=part.tokens,
-            token_ids=part.ids,
-        )
-        for ordinal, part in enumerate(parts)
-    ]
+    parts = (text[start : start + WINDOW] for start in range(0, len(text), WINDOW))
+    splitter = _Splitter(config, tokenizer, markup, title, token_ids=token_ids)
+    return list(splitter.chunks(_Source(parts), WINDOW))
 
 
-class _Part(NamedTuple):
-    start: int
-    end: int
-    headings: tuple[str, ...]
-    header: str
-    tokens: int
-    ids: Ids | None = None
+def split_parts(
+    parts: Iterable[str],
+    config: ChunkConfig | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    markup: Markup = "plain",
+    title: str | None = None,
+    window: int = WINDOW,
+) -> Iterator[Chunk]:
+    """The chunks that ``split`` makes of the whole text, which comes in parts of whatever size.
+
+    Of plain text and code, about ``window`` characters are in memory at a time. Markdown is read whole, since
+    a heading stands above all that follows; so is a text whose tokenizer is not Separable.
+    """
+    splitter = _Splitter(config, tokenizer, markup, title)
+    yield from splitter.chunks(_Source(parts), window)
 
 
-def _is_unicode(*texts: str | None) -> bool:
-    return all(text is None or scalar_values(text) is text for text in texts)
+class _Source:
+    """A text that is read forward: what is at hand of it, and the offset at which that begins."""
 
+    def __init__(self, parts: Iterable[str]) -> None:
+        self._parts = iter(parts)
+        self.text = ""
+        self.origin = 0
+        self.ended = False
 
-def _whole(text: str, config: ChunkConfig, tokenizer: Tokenizer, headers: Headers) -> _Part | None:
-    """The text as one chunk, if it is short enough to try and fits: such as a row of a table."""
-    if len(text) > _CHARACTERS * config.max_tokens:
-        return None
-    start, end = len(text) - len(text.lstrip()), len(text.rstrip())
-    header = headers.line(())
-    tokens = tokenizer.count(Headers.above(header) + text[start:end])
-    return _Part(start, end, (), header, tokens) if tokens <= config.max_tokens else None
+    def read(self, size: int) -> None:
+        """Have more than so many characters at hand, or all that are left."""
+        found, length = [self.text], len(self.text)
+        while not self.ended and length <= size:
+            part = next(self._parts, None)
+            self.ended = part is None
+            found.append(part or "")
+            length += len(found[-1])
+        self.text = "".join(found)
 
+    def read_all(self) -> None:
+        """Have all of it at hand."""
+        self.text = "".join([self.text, *self._parts])
+        self.ended = True
 
-def _traced(part: _Part, text: str, tokenizer: Traceable) -> _Part:
-    ids = tokenizer.encode_array(Headers.above(part.header) + text[part.start : part.end])
-    return part._replace(ids=ids)
+    def drop(self, size: int) -> None:
+        """Let go of what is not looked at any more."""
+        self.text = self.text[size:]
+        self.origin += size
 
 
 class _Splitter:
     def __init__(
         self,
-        text: str,
-        config: ChunkConfig,
-        tokenizer: Tokenizer,
-        headers: Headers,
+        config: ChunkConfig | None,
+        tokenizer: Tokenizer | None,
         markup: Markup,
+        title: str | None,
         *,
-        traced: bool,
+        token_ids: bool = False,
     ) -> None:
-        self._text = text
-        self._config = config
-        self._traced = traced
-        self._meter = Meter(text, tokenizer, ids=traced)
-        self._outline: Outline = outline(text, markup)
-        self._headers = headers
-        self._offsets, self._gaps = self._candidates()
-        self._levels = self._gaps.levels
-        self._overlap = Overlap(
-            text, Places(self._offsets, self._levels), self._meter, config.overlap_tokens
+        self._config = config = config or ChunkConfig()
+        self._tokenizer = tokenizer = tokenizer or open_tokenizer("cl100k_base")
+        self._markup: Markup = markup
+        self._headers = Headers(
+            tokenizer, title, config.max_tokens // 4 if config.include_header else 0
         )
+        self._pieces = Pieces(tokenizer)
+        # For texts that are valid Unicode: others are counted, and embedded, with characters replaced.
+        traced = token_ids and isinstance(tokenizer, Traceable) and _is_unicode(title or "")
+        self._traced = Pieces(tokenizer, ids=True) if traced else None
 
-    def parts(self) -> Iterator[_Part]:
-        """The chunks in order."""
-        for segment in self._segments():
-            cuts = self._offsets[segment].tolist()
-            previous: tuple[int, int] | None = None
-            for start, end in pairwise(cuts):
-                for first, part in self._fitting(start, end, previous):
-                    previous = first, part.end
-                    yield self._with_ids(part) if self._traced else part
+    def chunks(self, source: _Source, window: int) -> Iterator[Chunk]:
+        """The chunks of a text, of which a window is at hand at a time."""
+        if self._markup == "markdown" or not isinstance(self._tokenizer, Separable):
+            source.read_all()
+        for ordinal, (part, ids) in enumerate(self._parts(source, window)):
+            yield Chunk(
+                ordinal=ordinal,
+                start=part.start + source.origin,
+                end=part.end + source.origin,
+                content=source.text[part.start : part.end],
+                headings=part.headings,
+                header=part.header,
+                tokens=part.tokens,
+                token_ids=ids,
+            )
 
-    def _with_ids(self, part: _Part) -> _Part:
-        above = Headers.above(part.header)
-        return part._replace(ids=self._meter.ids(part.start, part.end, above))
-
-    def _candidates(self) -> tuple[IntArray, Gaps]:
-        config = self._config
-        smallest = self._limit(config.max_tokens // 4 + 2)
-        found = refined(self._text, self._outline.places, self._meter.starts, smallest)
-        offsets = np.concatenate([[0], found.offsets, [len(self._text)]])
-        keys = packing.keys(found.levels, fingerprints(self._text, found.offsets))
-        gaps = Gaps(np.concatenate([[0], keys, [0]]), self._meter.before(offsets))
-        edges = np.zeros(len(offsets), bool)
-        edges[[0, -1]] = True
-        return offsets, packing.fenced(gaps, edges)
-
-    def _limit(self, header: int) -> int:
-        config = self._config
-        slack = _SLACK + header + config.overlap_tokens
-        return max(config.max_tokens - slack, config.max_tokens // 4)
-
-    def _segments(self) -> Iterator[list[int]]:
-        """Runs of cuts (indices of candidates): within a run, chunks overlap."""
-        reach = (self._config.max_tokens - self._config.overlap_tokens) // 2
-        borders = self._borders(min(self._config.min_tokens, reach))
-        gaps = packing.fenced(self._gaps, borders)
-        cuts = np.flatnonzero(packing.peaks(gaps, reach) | borders)
-        edges = np.flatnonzero(borders).tolist()
-        for first, last in pairwise(edges):
-            limit = self._limit(self._header_cost(first, last))
-            if gaps.tokens[last] - gaps.tokens[first] <= limit:
-                yield [first, last]
-                continue
-            low, high = cuts.searchsorted((first, last))
-            run = cuts[low : high + 1].tolist()
-            yield [
-                first,
-                *(cut for a, b in pairwise(run) for cut in (*packing.fill(gaps, a, b, limit), b)),
-            ]
-
-    def _borders(self, reach: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """The start and end of the text, and the headings that start a chunk."""
-        borders = np.zeros(len(self._offsets), bool)
-        borders[[0, -1]] = True
-        index = np.flatnonzero(self._levels >= Level.SECTION)
-        if self._config.respect_headings and len(index) > 2:  # more than the ends of the text
-            subset = Gaps(self._gaps.keys[index], self._gaps.tokens[index])
-            borders[index[packing.peaks(subset, reach)]] = True
-        borders[-1] = True
-        return borders
-
-    def _header_cost(self, first: int, last: int) -> int:
-        sections = self._outline.sections(int(self._offsets[first]), int(self._offsets[last]))
-        return max(self._headers.cost(self._outline.paths[i]) for i in sections)
-
-    def _fitting(
-        self, start: int, end: int, previous: tuple[int, int] | None
-    ) -> Iterator[tuple[int, _Part]]:
-        """The chunks of a slice, mostly one: cut until the exact counts are within the limit.
-
-        ``previous`` is the chunk before that may be repeated: its start without overlap, and its end.
-        With each chunk comes its own start without overlap.
-        """
-        piece = self._text[start:end]
-        start, end = end - len(piece.lstrip()), start + len(piece.rstrip())
-        if start >= end:
+    def _parts(self, source: _Source, size: int) -> Iterator[tuple[Part, Ids | None]]:
+        """Each chunk, by its offsets in what is at hand when it is yielded, and the ids of its tokens."""
+        source.read(max(size, _CHARACTERS * self._config.max_tokens))
+        if source.ended and (whole := self._whole(source.text)):
+            yield whole
             return
-        lead = self._overlap.lead(previous[0], start, previous[1]) if previous else start
-        for candidate in dict.fromkeys((lead, start)):
-            part = self._part(candidate, end)
-            if part.tokens <= self._config.max_tokens:
-                yield start, part
+        at, ahead = 0, size
+        previous: Previous | None = None
+        while source.text:
+            window = self._window(source)
+            in_one = source.ended and source.origin + at == 0
+            runs = list(window.runs()) if in_one else [window.cuts(at)]
+            fitter = Fitter(window, self._config, self._headers)
+            for own, part in fitter.parts(runs, previous):
+                previous = own
+                yield part, self._ids(window, part)
+            if source.ended:
                 return
-        middle = self._middle(start, end)
-        for first, last in ((start, middle), (middle, end)):
-            for found in self._fitting(first, last, previous):
-                yield found
-                previous = found[0], found[1].end
+            # Where not a single cut can be told, the window is too short.
+            ahead = size if runs[0][-1] > at else 2 * ahead
+            at = runs[0][-1]
+            behind = window.behind(at)
+            source.drop(behind)
+            at -= behind
+            if previous is not None:
+                previous = max(previous[0] - behind, 0), max(previous[1] - behind, 0)
+            source.read(at + ahead)
 
-    def _middle(self, start: int, end: int) -> int:
-        """The best place to cut a slice in two: of the best level, and of those next to the middle."""
-        inner = self._offsets[slice(*self._offsets.searchsorted((start + 1, end)))]
-        if not len(inner):
-            inner = np.arange(start + 1, end)
-        levels = levels_inside(self._text, inner)
-        best = inner[levels == levels.max()]
-        return int(best[np.argmin(np.abs(best - (start + end) // 2))])
+    def _window(self, source: _Source) -> Window:
+        stretch = Stretch(source.text, begins=not source.origin, ends=source.ended)
+        pieces = self._pieces_of(source.text)
+        return Window(stretch, self._config, self._headers, pieces, self._markup)
 
-    def _part(self, lead: int, end: int) -> _Part:
-        headings = self._outline.headings(lead, end)
-        header = self._headers.line(headings)
-        tokens = self._meter.count(lead, end, Headers.above(header))
-        return _Part(lead, end, headings, header, tokens)
+    def _ids(self, window: Window, part: Part) -> Ids | None:
+        if not window.meter.traced:
+            return None
+        return window.meter.ids(part.start, part.end, Headers.above(part.header))
+
+    def _pieces_of(self, text: str) -> Pieces:
+        return self._traced if self._traced and _is_unicode(text) else self._pieces
+
+    def _whole(self, text: str) -> tuple[Part, Ids | None] | None:
+        """The text as one chunk, if it is short enough to try and fits: such as a row of a table."""
+        limit = self._config.max_tokens
+        if self._markup == "markdown" or len(text) > _CHARACTERS * limit or not text.strip():
+            return None
+        start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+        header = self._headers.line(())
+        above = Headers.above(header) + text[start:end]
+        pieces = self._pieces_of(text)
+        tokens = pieces.tokenizer.count(above)
+        if tokens > limit:
+            return None
+        ids = pieces.traced.encode_array(above) if pieces.traced else None
+        return Part(start, end, (), header, tokens), ids
+
+
+def _is_unicode(text: str) -> bool:
+    return scalar_values(text) is text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -14,7 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.tokens.base import Offsets, last_seam, scalar_values, token_starts, truncate_with
+from pgrecall.tokens.base import (
+    KEPT,
+    SHORT,
+    Ids,
+    Offsets,
+    last_seam,
+    scalar_values,
+    token_starts,
+    truncate_with,
+)
 
 if TYPE_CHECKING:
     import tiktoken
@@ -43,7 +52,7 @@ _SEAMS = re.compile(
     r"(?<=[0-9A-Za-zÀ-ÖØ-öø-ʯΑ-ΡΣ-ωА-яא-תぁ-ゖァ-ヺ一-鿿가-힣])(?=[ \n\r\t,.;:!?()\[\]，。、；：！？])"
     r"|(?<=\S)(?=[ \t])"
 )
-#: Longest slice (characters) that is encoded at once: a list of ids takes some 40 bytes per token.
+#: Longest slice (characters) that is encoded at once.
 _SLICE = 1 << 20
 #: The width of a token that was not met yet.
 _UNKNOWN = -(1 << 15)
@@ -81,6 +90,7 @@ class TiktokenTokenizer:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._count_short = lru_cache(maxsize=KEPT)(self._count)
 
     @property
     def name(self) -> str:
@@ -94,13 +104,16 @@ class TiktokenTokenizer:
 
     def count(self, text: str) -> int:
         """Number of tokens."""
+        return self._count_short(text) if len(text) <= SHORT else self._count(text)
+
+    def _count(self, text: str) -> int:
         if len(text) <= _SLICE:
             return len(self._encoding.encode_ordinary(scalar_values(text)))
-        return sum(map(len, self._pieces(text)))
+        return sum(map(len, self._arrays(text)))
 
     def encode(self, text: str) -> list[int]:
         """Token ids; special tokens in the text are ordinary text."""
-        return [token for piece in self._pieces(text) for token in piece]
+        return [token for ids in self._arrays(text) for token in ids.tolist()]
 
     def truncate(self, text: str, max_tokens: int) -> str:
         """The longest prefix that ends where a token does and has at most max_tokens tokens."""
@@ -108,21 +121,18 @@ class TiktokenTokenizer:
 
     def starts(self, text: str) -> Offsets:
         """Offset of each token, shape (count(text),)."""
-        pieces = [np.array(piece, dtype=np.int32) for piece in self._pieces(text)]
-        ids = np.concatenate(pieces or [np.empty(0, np.int32)])
+        ids = np.concatenate([np.empty(0, np.int32), *self._arrays(text)])
         self._learn(ids)
         return token_starts(ids, self._widths)
 
-    def _pieces(self, text: str) -> Iterator[list[int]]:
-        encode = self._encoding.encode_ordinary
+    def _arrays(self, text: str) -> Iterator[Ids]:
+        """The ids, slice by slice: without the list of numbers that ``encode_ordinary`` makes of them."""
         text = scalar_values(text)
-        if len(text) <= _SLICE:
-            yield encode(text)
-            return
         start = 0
         while start < len(text):
             end = _slice_end(text, start)
-            yield encode(text[start:end])
+            ids = self._encoding.encode_to_numpy(text[start:end], disallowed_special=())
+            yield ids.view(np.int32)
             start = end
 
     def _learn(self, ids: npt.NDArray[np.int32]) -> None:
@@ -167,7 +177,8 @@ def bundled_encoding(name: str) -> tiktoken.Encoding:
         name,
         pat_str=BUNDLED[name],
         mergeable_ranks=dict(zip(map(a2b_base64, tokens), map(int, ranks), strict=True)),
-        special_tokens={},
+        # No text becomes it, but with none at all looking for them takes as long as the words.
+        special_tokens={"<|endoftext|>": len(ranks)},
     )
 
 

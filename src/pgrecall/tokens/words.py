@@ -12,12 +12,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from pgrecall.tokens.base import Ids, Offsets, scalar_values, token_starts, truncate_with
+from pgrecall.tokens.base import (
+    KEPT,
+    SHORT,
+    Ids,
+    Offsets,
+    scalar_values,
+    token_starts,
+    truncate_with,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -47,6 +56,7 @@ class WordTokenizer:
         )
         # Lone surrogates are encoded as another character, which may be in a set.
         self._seams = re.compile(rf"(?<=[^ {MARK}])(?=[ \n]|[^{MARK}{''.join(sets)}\ud800-\udfff])")
+        self._count_short = lru_cache(maxsize=KEPT)(self._count)
         self._cache: dict[str, bytes] = {}
         self._room = _CACHE_CHARACTERS
 
@@ -80,6 +90,9 @@ class WordTokenizer:
 
     def count(self, text: str) -> int:
         """Number of tokens."""
+        return self._count_short(text) if len(text) <= SHORT else self._count(text)
+
+    def _count(self, text: str) -> int:
         return len(self._encode(text)) // 4
 
     def encode(self, text: str) -> list[int]:
