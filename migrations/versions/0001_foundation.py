@@ -248,6 +248,15 @@ def create_tables() -> None:
         ),
         schema=SCHEMA,
     )
+    op.create_table(
+        "text_parts",
+        sa.Column("tenant_id", sa.Text, nullable=False),
+        sa.Column("document_id", sa.Uuid, nullable=False),
+        sa.Column("part", sa.Integer, nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "document_id", "part", name="pk_text_parts"),
+        schema=SCHEMA,
+    )
     counts = "new changed renamed unchanged removed failed left_out chunks embedded tokens"
     op.create_table(
         "runs",
@@ -355,6 +364,7 @@ def downgrade() -> None:
         "pages",
         "sources",
         "paid_vectors",
+        "text_parts",
         "runs",
         "chunks",
         "documents",

@@ -30,7 +30,7 @@ FLOORS: list[set[str]] = [
     {"target"},
     {"candidates", "settle", "cutting"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},
-    {"pipeline", "flow", "settings", "telemetry", "tokens", "exchange", "pictures"},
+    {"pipeline", "flow", "settings", "telemetry", "tokens", "exchange", "pictures", "longtext"},
     {"errors", "types"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

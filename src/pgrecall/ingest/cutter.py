@@ -18,6 +18,7 @@ from pgrecall.ingest.job import Group, Ingestion, Lane
 from pgrecall.ingest.stages import TRACED, chunk
 from pgrecall.load.child import environment, python, search_path
 from pgrecall.load.pool import AVAILABLE
+from pgrecall.longtext import LongDocument
 from pgrecall.store.prepared import Prepared
 from pgrecall.tokens import open_tokenizer
 
@@ -200,8 +201,9 @@ class Cutting:
 
     def _give(self, item: Prepared) -> bool:
         lane, document = self._job.lane, item.document
-        # A long text would be in memory twice.
-        if document.media is not None or len(document.text) > TRACED:
+        # A long text would be in memory twice, and a longer one is in memory nowhere.
+        long = isinstance(document, LongDocument) or len(document.text) > TRACED
+        if document.media is not None or long:
             return False
         try:
             cutter = self._ready()

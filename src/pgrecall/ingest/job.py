@@ -15,6 +15,7 @@ from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow
 from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.ingest.vectors import Known, Vectors
+from pgrecall.longtext import length_of, parts_of
 from pgrecall.store.collections import Generation
 from pgrecall.store.prepared import LONG, Former, Prepared
 from pgrecall.types import Failure, IngestReport
@@ -107,8 +108,10 @@ class Intake:
         """What the document was before its file was renamed; each former document is taken once."""
         if not self.gone:
             return None
-        text = prepared.document.text.encode("utf-8", "replace")
-        former = self.gone.pop(sha256(text).digest(), None)
+        digest = sha256()
+        for part in parts_of(prepared.document):
+            digest.update(part.encode("utf-8", "replace"))
+        former = self.gone.pop(digest.digest(), None)
         if former is not None:
             self.moving.add(former.document_id)
         return former
@@ -207,6 +210,8 @@ class Ingestion(Intake):
 
     def afford(self, group: Sequence[Prepared], known: Container[bytes]) -> list[Prepared]:
         """The documents of the group that the budget has tokens for; the others are counted as left."""
+        if not (self.dry or self.budget.limited):
+            return list(group)
         chosen, lacking = affordable(self.budget, group, known)
         self.report.left += len(lacking)
         self.report.left_tokens += sum(lacking)
@@ -261,11 +266,11 @@ class Group:
         """Whether the document still fits; the first always does."""
         return not self.items or (
             self.chunks + len(item.chunks) <= CHUNK_BATCH
-            and self.size + len(item.document.text) <= TEXT_BATCH
+            and self.size + length_of(item.document) <= TEXT_BATCH
         )
 
     def add(self, item: Prepared) -> None:
         """Take the document in."""
         self.items.append(item)
         self.chunks += len(item.chunks)
-        self.size += len(item.document.text)
+        self.size += length_of(item.document)

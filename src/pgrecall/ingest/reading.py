@@ -7,10 +7,11 @@ from contextlib import aclosing
 
 from pgrecall import telemetry
 from pgrecall.flow import Flow, run, run_async
-from pgrecall.ingest.job import TEXT_BATCH, Intake
+from pgrecall.ingest.job import TEXT_BATCH, Ingestion, Intake
 from pgrecall.load import LoadOptions, read
 from pgrecall.load.discover import StrPath, is_url
 from pgrecall.load.only import Only
+from pgrecall.longtext import length_of
 from pgrecall.pipeline import from_thread
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import Document, Failure
@@ -31,7 +32,8 @@ def batches(
 ) -> Iterator[Batch]:
     """What the sources hold, as it is read; with ``only``, of files only what is in these paths."""
     urls: list[str] = []
-    yield from _batched(read(_without_urls(sources, urls), options, only))
+    in_parts = isinstance(job, Ingestion)
+    yield from _batched(read(_without_urls(sources, urls), options, only, in_parts=in_parts))
     if not urls:
         return
     from pgrecall.ingest.web import Crawl
@@ -53,7 +55,8 @@ async def batches_async(
 ) -> AsyncGenerator[Batch, None]:
     """As ``batches``, awaiting."""
     urls: list[str] = []
-    documents = read(_without_urls(sources, urls), options, only)
+    in_parts = isinstance(job, Ingestion)
+    documents = read(_without_urls(sources, urls), options, only, in_parts=in_parts)
     async with aclosing(from_thread(_batched(documents))) as given:
         async for batch in given:
             yield batch
@@ -90,7 +93,7 @@ def _next_batch(items: Iterator[Document | Failure]) -> Batch:
     with telemetry.stage("read") as span:
         for item in items:
             batch.append(item)
-            size += len(item.text) + len(item.media or b"") if isinstance(item, Document) else 0
+            size += length_of(item) + len(item.media or b"") if isinstance(item, Document) else 0
             if len(batch) >= LEDGER_BATCH or size >= TEXT_BATCH:
                 break
         span.set({"pgrecall.documents": len(batch)})

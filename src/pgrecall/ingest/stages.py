@@ -7,13 +7,14 @@ from functools import partial, wraps
 from typing import TypeVar
 
 from pgrecall import errors, telemetry
-from pgrecall.chunking import split
+from pgrecall.chunking import split, split_parts
 from pgrecall.embed.base import TakesTokenIds
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
 from pgrecall.ingest.vectors import Known
 from pgrecall.load.markup import markup_of
+from pgrecall.longtext import LongDocument, Spooled
 from pgrecall.store import documents, identity, ledger, queue
 from pgrecall.store.collections import Generation
 from pgrecall.store.prepared import Prepared
@@ -118,6 +119,9 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
         prepared.chunks = [Chunk(ordinal=0, start=0, end=end, content=document.text)]
         prepared.hashes = [identity.media_hash(document.media)]
         return
+    if isinstance(document, LongDocument):
+        _cut_long(lane, prepared, document)
+        return
     prepared.chunks = split(
         document.text,
         lane.chunking,
@@ -128,6 +132,21 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
         token_ids=isinstance(lane.embedder, TakesTokenIds) and len(document.text) <= TRACED,
     )
     prepared.hashes = [identity.chunk_hash(piece) for piece in prepared.chunks]
+
+
+def _cut_long(lane: Lane, prepared: Prepared, document: LongDocument) -> None:
+    """As the others are, a window of the text in memory at a time."""
+    chunks, hashes = Spooled[Chunk](), Spooled[bytes]()
+    for piece in split_parts(
+        document.long.parts(),
+        lane.chunking,
+        tokenizer=lane.embedder.tokenizer,
+        markup=prepared.markup,
+        title=prepared.embedded_title,
+    ):
+        chunks.append(piece)
+        hashes.append(identity.chunk_hash(piece))
+    prepared.chunks, prepared.hashes = chunks, hashes
 
 
 @staged

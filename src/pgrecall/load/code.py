@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pgrecall.load.source import OpenFile
-from pgrecall.load.text import read_text
+from pgrecall.load.text import text_document
 from pgrecall.types import Document
 
 #: language: its suffixes
@@ -79,4 +79,4 @@ def load(file: OpenFile) -> Iterator[Document]:
     """One document, its language in the metadata. Raises UnreadableSource."""
     language = _BY_SUFFIX.get(file.suffix)
     metadata = {"language": language} if language else {}
-    yield file.document(read_text(file), title=file.name, markup="code", metadata=metadata)
+    yield text_document(file, title=file.name, markup="code", metadata=metadata)

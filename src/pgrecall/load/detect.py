@@ -8,6 +8,7 @@ from dataclasses import replace
 from pgrecall.errors import MissingExtra
 from pgrecall.load.languages import configuration
 from pgrecall.load.markup import markup_of
+from pgrecall.longtext import parts_of
 from pgrecall.types import Document
 
 #: What is looked at: pieces of this many characters from the beginning, the middle and the end. More makes
@@ -33,7 +34,9 @@ def with_language(document: Document) -> Document:
     """
     if document.language is not None or markup_of(document) == "code":
         return document
-    return replace(document, language=language_of(document.text))
+    # A long text is one language: its first part says which.
+    beginning = next(iter(parts_of(document)), "")
+    return replace(document, language=language_of(beginning))
 
 
 def language_of(text: str) -> str | None:

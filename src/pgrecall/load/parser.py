@@ -26,6 +26,7 @@ from pgrecall.load.wire import (
     job_from_frames,
     read_frame,
 )
+from pgrecall.longtext import in_memory
 
 #: Seconds without work after which a parser ends.
 _IDLE = 60
@@ -76,7 +77,7 @@ def _serve(job: Job, output: BinaryIO) -> bool:
 
     try:
         for item in load_here(source, options):
-            send(item_to_bytes(item))
+            send(item_to_bytes(in_memory(item)))
     except MemoryError:
         _soft(resource.RLIMIT_AS, resource.RLIM_INFINITY)
         send(TOO_MUCH)

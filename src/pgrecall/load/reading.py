@@ -16,6 +16,7 @@ from pgrecall.load.only import Only
 from pgrecall.load.options import LoadOptions
 from pgrecall.load.pool import AVAILABLE, Parsing, pool
 from pgrecall.load.source import Source, open_source
+from pgrecall.longtext import in_memory
 from pgrecall.types import Document, Failure
 
 #: Sources that are looked at ahead of the one that is read, so that parsers have work.
@@ -28,13 +29,22 @@ def read(
     sources: Iterable[StrPath | Document],
     options: LoadOptions | None = None,
     only: Only | None = None,
+    *,
+    in_parts: bool = False,
 ) -> Iterator[Document | Failure]:
     """The documents of all sources, and a failure for each that cannot be read; lazily, in order.
 
     Bad input never raises. PDFs and other formats whose parsers may crash or take long are read in
-    processes of their own, several at a time. With ``only``, what is not in these paths is passed over.
+    processes of their own, several at a time. With ``only``, what is not in these paths is passed over;
+    with ``in_parts``, long texts come as LongDocuments.
     """
-    options = options or LoadOptions()
+    for item in _read(sources, options or LoadOptions(), only):
+        yield item if in_parts else in_memory(item)
+
+
+def _read(
+    sources: Iterable[StrPath | Document], options: LoadOptions, only: Only | None
+) -> Iterator[Document | Failure]:
     waiting: deque[Found] = deque()
     try:
         for item in discover(sources, options, only):
@@ -64,7 +74,7 @@ def load(source: Source, options: LoadOptions | None = None) -> Iterator[Documen
     file of source code.
     """
     options = options or LoadOptions()
-    yield from _documents(_prepared(source, options), options)
+    yield from map(in_memory, _documents(_prepared(source, options), options))
 
 
 def _prepared(source: Source, options: LoadOptions) -> Source | Parsing | Failure:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from pgrecall.errors import DatabaseError, GenerationChanged
 from pgrecall.flow import Flow
+from pgrecall.longtext import LongDocument, LongText
 from pgrecall.store import lanes, reuse
 from pgrecall.store.collections import Generation
+from pgrecall.store.identity import Key
 from pgrecall.store.prepared import LONG, Prepared
 from pgrecall.store.rows import COPY, COPY_TYPES, UPSERT, chunk_rows, document_columns
 from pgrecall.store.session import Row, copy_rows, fetch, transaction
@@ -38,6 +40,9 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
         item.others = [o for o in item.others if o.generation.generation_id in open_.building]
     yield from know_languages([generation.generation_id, *open_.building], batch)
     versions = yield from fetch(UPSERT, document_columns(generation, batch))
+    for item in batch:
+        if isinstance(item.document, LongDocument):
+            yield from _write_text(item.key, item.document.long)
     # What is new has no chunks to make room.
     replaced = [(tenant, identity) for tenant, identity, version in versions if version > 1]
     if replaced:
@@ -54,6 +59,28 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
         )
     copies = [item for prepared in batch for item in (prepared, *prepared.others)]
     yield from copy_chunks(copies)
+
+
+def _write_text(key: Key, text: LongText) -> Flow[None]:
+    """The text of a document, which is in no place whole before it is in its row."""
+    rows = ((*key, number, part) for number, part in enumerate(text.parts()))
+    yield from copy_rows(
+        "COPY pgrecall.text_parts (tenant_id, document_id, part, text) FROM STDIN (FORMAT BINARY)",
+        ("text", "uuid", "int4", "text"),
+        rows,
+    )
+    yield from fetch(
+        """
+        UPDATE pgrecall.documents SET text = (
+               SELECT string_agg(p.text, '' ORDER BY p.part) FROM pgrecall.text_parts p
+                WHERE p.tenant_id = %s AND p.document_id = %s)
+         WHERE tenant_id = %s AND document_id = %s
+        """,
+        [*key, *key],
+    )
+    yield from fetch(
+        "DELETE FROM pgrecall.text_parts WHERE tenant_id = %s AND document_id = %s", list(key)
+    )
 
 
 def copy_chunks(batch: Sequence[Prepared]) -> Flow[None]:

@@ -7,6 +7,7 @@ import json
 from decimal import Decimal
 from uuid import UUID, uuid5
 
+from pgrecall.longtext import parts_of
 from pgrecall.types import Chunk, Document, Markup
 
 #: Document ids are uuid5(NAMESPACE, [collection, tenant, uri]): made in the client, the same everywhere.
@@ -27,7 +28,9 @@ def document_hash(document: Document, markup: Markup) -> bytes:
     # As jsonb gives it back: keys are texts, and 1e22 is a whole number.
     metadata = json.loads(json.dumps(dict(document.metadata)), parse_float=_number)
     rest = json.dumps([*fields, document.pages, metadata], sort_keys=True)
-    digest = hashlib.sha256(f"{rest}\n{document.text}".encode("utf-8", "replace"))
+    digest = hashlib.sha256(f"{rest}\n".encode("utf-8", "replace"))
+    for part in parts_of(document):
+        digest.update(part.encode("utf-8", "replace"))
     if document.media is not None:
         digest.update(b"\0" + document.media)
     return digest.digest()

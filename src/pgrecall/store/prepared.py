@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -31,9 +32,10 @@ class Prepared:
     generation: Generation
     content_hash: bytes
     markup: Markup
-    chunks: list[Chunk] = field(default_factory=list)
+    #: Of a LongDocument they are on disk, and so are the hashes.
+    chunks: Sequence[Chunk] = field(default_factory=list)
     #: One a chunk: the key under which its vector is found again.
-    hashes: list[bytes] = field(default_factory=list)
+    hashes: Sequence[bytes] = field(default_factory=list)
     #: One a chunk, in pgvector's wire format; empty until embedded. Those of a long document are never
     #: in memory at once: they wait in the database (``store.reuse``).
     vectors: list[bytes] = field(default_factory=list)

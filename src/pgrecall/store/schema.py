@@ -306,6 +306,17 @@ paid_vectors = Table(
     CheckConstraint("num_nonnulls(embedding, embedding_full) = 1", name="embedding"),
 )
 
+# The text of a long document on its way into its row: written and removed in one transaction.
+text_parts = Table(
+    "text_parts",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("document_id", Uuid, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "document_id", "part"),
+)
+
 #: The foreign keys to procrastinate's jobs, which only the migration knows.
 TO_JOBS = ("fk_queue_procrastinate_jobs", "fk_batches_procrastinate_jobs")
 
@@ -433,4 +444,5 @@ __all__ = [
     "reindexings",
     "runs",
     "sources",
+    "text_parts",
 ]
