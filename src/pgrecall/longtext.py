@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import pickle
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -27,6 +28,7 @@ class _File:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="pgrecall-")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
         self._lock = Lock()
         self.size = 0
 
