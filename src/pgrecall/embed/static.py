@@ -30,6 +30,8 @@ DIMENSIONS = 256
 MAX_TOKENS = 65_536
 
 
+#: Token vectors that are read from the file at once.
+_BLOCK = 4096
 _NO_IDS = np.empty(0, np.int32)
 
 
@@ -97,7 +99,12 @@ def _table() -> FloatArray:
     path = _package_folder() / "weights" / "l2_supercat_256.safetensors"
     try:
         with safe_open(path, framework="numpy") as weights:
-            table: FloatArray = weights.get_tensor("embedding.weight").astype(np.float32)
+            stored = weights.get_slice("embedding.weight")
+            table = np.empty(stored.get_shape(), np.float32)
+            # A block at a time: both precisions of all of it would be the peak of a small process.
+            for start in range(0, len(table), _BLOCK):
+                end = min(start + _BLOCK, len(table))
+                table[start:end] = stored[start:end]
     except (OSError, KeyError) as exc:
         raise EmbeddingError(
             "The weights of the static embedder are missing: reinstall the package wordllama."
