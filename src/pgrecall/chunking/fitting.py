@@ -109,12 +109,13 @@ class Fitter:
         lines = list(map(self._headers.line, paths))
         behind = meter.behind(starts)
         tails = meter.tails([previous[1], *ends])
-        tokens = joined(meter.heads(starts, behind, map(Headers.above, lines)), tails.part(1, None))
-        repeated = joined(meter.heads(starts, behind, repeat("")), tails.part(0, -1))
+        alone = meter.heads(starts, behind, repeat(""))
+        under = meter.heads(starts, behind, map(Headers.above, lines)) if any(lines) else alone
+        tokens, repeated = joined(under, tails.part(1, None)), joined(alone, tails.part(0, -1))
         fits = (tokens != UNKNOWN) & (tokens <= self._max_tokens)
         fits &= (leads == slices.starts) | ((repeated != UNKNOWN) & (repeated <= self._limit))
-        columns = zip(fits.tolist(), starts, ends, paths, lines, tokens.tolist(), strict=True)
-        return [Part(*values) if fit else None for fit, *values in columns]
+        parts = map(Part, starts, ends, paths, lines, tokens.tolist())
+        return [part if fit else None for part, fit in zip(parts, fits.tolist(), strict=True)]
 
     def _fitting(
         self, start: int, end: int, previous: Previous | None

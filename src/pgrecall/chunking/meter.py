@@ -98,54 +98,63 @@ class Meter:
 
     def count(self, start: int, end: int, before: str = "") -> int:
         """Exact number of tokens of ``before + text[start:end]``, as if it stood alone."""
-        heads = self.heads([start], self.behind([start]), [before])
-        count = int(joined(heads, self.tails([end]))[0])
-        if count != UNKNOWN:
-            return count
-        return self._pieces.tokenizer.count(before + self._text[start:end])
+        first, last = self._behind(start), self._last(end)
+        if UNKNOWN in (first, last) or first > last:
+            return self._pieces.tokenizer.count(before + self._text[start:end])
+        low, high = self.starts.searchsorted((first, last)).tolist()
+        return self._above(start, first, before) + int(high - low) + self._below(last, end)
 
     def behind(self, starts: Sequence[int]) -> IntArray:
         """The first seam behind each start."""
-        if self._pieces.seam is None:
-            return np.full(len(starts), UNKNOWN)
-        search, text = self._pieces.seam.search, self._text
-        found = [search(text, start + 1, start + _HEAD) for start in starts]
-        return np.array([match.start() if match else UNKNOWN for match in found], np.int64)
+        return np.fromiter(map(self._behind, starts), np.int64, len(starts))
 
     def heads(self, starts: Sequence[int], seams: IntArray, befores: Iterable[str]) -> Edges:
         """Left borders, with what is put in front of each slice; ``seams`` are those behind the starts.
 
         ``befores`` may go on after the last slice.
         """
-        text, count, split_off = self._text, self._count, self._pieces.split_off
-        extra = []
-        for start, seam, before in zip(starts, seams.tolist(), befores, strict=False):
-            known, rest = split_off(before)
-            extra.append(known + count(rest + text[start:seam]) if seam != UNKNOWN else 0)
-        return Edges(seams, np.array(extra, np.int64) - self.before(seams))
+        above = map(self._above, starts, seams.tolist(), befores)
+        return Edges(seams, np.fromiter(above, np.int64, len(starts)) - self.before(seams))
 
     def tails(self, ends: Sequence[int]) -> Edges:
         """Right borders: the text before each end, if it ended there."""
-        if self._pieces.last_seam is None:
-            return Edges(*np.full((2, len(ends)), UNKNOWN))
-        match, text, count = self._pieces.last_seam.match, self._text, self._count
-        seams, extra = [], []
-        for end in ends:
-            # The end of the window is not seen by the pattern, which has to see what stands at end.
-            found = match(text, max(end - _TAIL, 0), end + 1)
-            seam = found.end() if found else UNKNOWN
-            seams.append(seam)
-            # The character before the seam keeps the tokens behind it as they are.
-            known = seam in (end, UNKNOWN)
-            extra.append(0 if known else count(text[seam - 1 : end]) - count(text[seam - 1]))
-        array = np.array(seams, np.int64)
-        return Edges(array, np.array(extra, np.int64) + self.before(array))
+        seams = np.fromiter(map(self._last, ends), np.int64, len(ends))
+        below = map(self._below, seams.tolist(), ends)
+        return Edges(seams, np.fromiter(below, np.int64, len(ends)) + self.before(seams))
+
+    def _behind(self, start: int) -> int:
+        seam = self._pieces.seam
+        found = seam and seam.search(self._text, start + 1, start + _HEAD)
+        return found.start() if found else UNKNOWN
+
+    def _last(self, end: int) -> int:
+        """The last seam before end or at it."""
+        seam = self._pieces.last_seam
+        # The end of the window is not seen by the pattern, which has to see what stands at end.
+        found = seam and seam.match(self._text, max(end - _TAIL, 0), end + 1)
+        return found.end() if found else UNKNOWN
+
+    def _above(self, start: int, seam: int, before: str) -> int:
+        """Tokens up to the seam behind the start."""
+        if seam == UNKNOWN:
+            return 0
+        if not before:
+            return self._count(self._text[start:seam])
+        known, rest = self._pieces.split_off(before)
+        return known + self._count(rest + self._text[start:seam])
+
+    def _below(self, seam: int, end: int) -> int:
+        """Tokens from the last seam to the end."""
+        if seam in (UNKNOWN, end):
+            return 0
+        # The character before the seam keeps the tokens behind it as they are.
+        return self._count(self._text[seam - 1 : end]) - self._count(self._text[seam - 1])
 
     def ids(self, start: int, end: int, before: str = "") -> Ids:
         """The tokens that ``count`` counts: shape (count(start, end, before),)."""
-        first, last = int(self.behind([start])[0]), int(self.tails([end]).seams[0])
+        first, last = self._behind(start), self._last(end)
         encode = self._pieces.encode
-        if first == UNKNOWN or first > last:
+        if UNKNOWN in (first, last) or first > last:
             return encode(before + self._text[start:end])
         inside = self._ids[self.index(first) : self.index(last)]
         rest = self._text[last - 1 : end]

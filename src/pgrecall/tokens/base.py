@@ -84,11 +84,15 @@ def token_starts(ids: npt.NDArray[np.int32], widths: npt.NDArray[np.int16]) -> O
     A width counts the characters that begin in a token. Where none is its first byte's, i.e. the token starts
     inside a character, the width is stored as ``-1 - width``, and the token starts where that character does.
     """
-    width = widths[ids].astype(np.int64)
-    inside = width < 0
-    width[inside] = -1 - width[inside]
-    ends = np.cumsum(width)
-    return ends - width - inside
+    width = widths[ids]
+    inside = width < 0 if width.min(initial=0) < 0 else None
+    if inside is not None:
+        width[inside] = -1 - width[inside]
+    starts = np.cumsum(width, dtype=np.int64)
+    starts -= width
+    if inside is not None:
+        starts -= inside
+    return starts
 
 
 def truncate_with(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:

@@ -137,8 +137,9 @@ class TiktokenTokenizer:
 
     def _learn(self, ids: npt.NDArray[np.int32]) -> None:
         """Look up the widths of tokens that are met for the first time; of all of them it takes 0.1 s."""
-        new = np.unique(ids[self._widths[ids] == _UNKNOWN])
-        if len(new):
+        unknown = self._widths[ids] == _UNKNOWN
+        if unknown.any():
+            new = np.unique(ids[unknown])
             self._widths[new] = list(map(_width, self._encoding.decode_tokens_bytes(new.tolist())))
 
     @cached_property
