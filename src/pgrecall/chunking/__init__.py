@@ -18,6 +18,9 @@ from the text before the cut and has no say in where the cuts are.
 
 The tokenizer runs once over the text; every size is the difference of two numbers then. Only the borders
 of the finished chunks are tokenised again, since a slice can have a token more or less on its own.
+
+Since cuts depend on the text nearby, a long text is cut window by window, with the same result
+(``pgrecall.chunking.window``).
 """
 
 from __future__ import annotations
