@@ -73,34 +73,34 @@ def fenced(gaps: Gaps, barriers: npt.NDArray[np.bool_]) -> Gaps:
     return Gaps(np.where(barriers, _BARRIER, gaps.keys), gaps.tokens)
 
 
-def filled(gaps: Gaps, cuts: IntArray, limit: int) -> IntArray:
-    """The cuts, with more between those that are more than the limit apart.
+def filled(gaps: Gaps, cuts: IntArray, limits: IntArray) -> IntArray:
+    """The cuts, with more between those that are more than the limit apart: one limit for each pair of them.
 
     No part has more tokens than the limit, unless no candidate stands in it.
     """
     first, last = cuts[:-1], cuts[1:]
     found = [cuts]
     while True:
-        long = (gaps.tokens[last] - gaps.tokens[first] > limit) & (last - first > 1)
+        long = (gaps.tokens[last] - gaps.tokens[first] > limits) & (last - first > 1)
         if not long.any():
             return np.sort(np.concatenate(found))
-        last = last[long]
-        first = _next_cuts(gaps, first[long], last, gaps.tokens[last], limit)
+        last, limits = last[long], limits[long]
+        first = _next_cuts(gaps, first[long], last, gaps.tokens[last], limits)
         found.append(first)
 
 
 def filled_far(gaps: Gaps, cut: int, bound: int, limit: int) -> list[int]:
     """The cuts behind one, where the next of the others stands behind so many tokens, or is none."""
     run: list[int] = []
-    end, far = np.array([len(gaps.keys)]), np.array([bound])
+    end, far, limits = (np.array([number]) for number in (len(gaps.keys), bound, limit))
     while bound - gaps.tokens[cut] > _FAR * limit:
-        cut = int(_next_cuts(gaps, np.array([cut]), end, far, limit)[0])
+        cut = int(_next_cuts(gaps, np.array([cut]), end, far, limits)[0])
         run.append(cut)
     return run
 
 
 def _next_cuts(
-    gaps: Gaps, first: IntArray, last: IntArray, last_tokens: IntArray, limit: int
+    gaps: Gaps, first: IntArray, last: IntArray, last_tokens: IntArray, limit: IntArray
 ) -> IntArray:
     """The cut behind each of ``first``, where the next one is ``last``."""
     base = gaps.tokens[first]

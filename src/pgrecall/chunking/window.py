@@ -86,16 +86,18 @@ class Window:
         """The cuts of a text that is all in the window: within a run, chunks overlap."""
         borders = self._borders(min(self._config.min_tokens, self._reach))
         gaps = packing.fenced(self._gaps, borders)
-        cuts = np.flatnonzero(packing.peaks(gaps, self._reach) | borders)
-        edges = np.flatnonzero(borders).tolist()
-        for first, last in pairwise(edges):
-            limit = self._limit(self._header_cost(first, last))
-            if gaps.tokens[last] - gaps.tokens[first] <= limit:
-                yield self._offsets[[first, last]].tolist()
-                continue
-            low, high = cuts.searchsorted((first, last))
-            run = packing.filled(gaps, cuts[low : high + 1], limit)
-            yield self._offsets[run].tolist()
+        edges = np.flatnonzero(borders)
+        cost = [self._header_cost(*pair) for pair in pairwise(self._offsets[edges].tolist())]
+        limits = np.array(list(map(self._limit, cost)), np.int64)
+        # What fits into one chunk is one.
+        long = np.diff(gaps.tokens[edges]) > limits
+        peaks = np.flatnonzero(packing.peaks(gaps, self._reach) & ~borders)
+        peaks = peaks[long[edges.searchsorted(peaks, "right") - 1]]
+        cuts = np.sort(np.concatenate([edges, peaks]))
+        of_pair = edges.searchsorted(cuts[:-1], "right") - 1
+        run = packing.filled(gaps, cuts, limits[of_pair])
+        offsets, begins = self._offsets[run].tolist(), run.searchsorted(edges).tolist()
+        return (offsets[first : last + 1] for first, last in pairwise(begins))
 
     def _borders(self, reach: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """The start and end of the text, and the headings that start a chunk."""
@@ -108,9 +110,10 @@ class Window:
         borders[-1] = True
         return borders
 
-    def _header_cost(self, first: int, last: int) -> int:
-        sections = self.outline.sections(int(self._offsets[first]), int(self._offsets[last]))
-        return max(self._headers.cost(self.outline.paths[i]) for i in sections)
+    def _header_cost(self, start: int, end: int) -> int:
+        """Tokens of the longest header in this part of the text."""
+        paths, cost = self.outline.paths, self._headers.cost
+        return max([cost(paths[i]) for i in self.outline.sections(start, end)])
 
     def cuts(self, at: int) -> Sequence[int]:
         """The cuts from the known one at ``at``, as far as they do not depend on what follows the window.
@@ -128,7 +131,7 @@ class Window:
         sure = self._ends | (tokens[peaks] + self._reach <= tokens[known])
         peaks = peaks[sure & (peaks > first)]
         run = [first, *peaks.tolist(), known] if self._ends else [first, *peaks.tolist()]
-        run = packing.filled(self._gaps, np.array(run), limit).tolist()
+        run = packing.filled(self._gaps, np.array(run), np.full(len(run) - 1, limit)).tolist()
         if not self._ends:
             bound = int(tokens[known]) - self._reach
             run += packing.filled_far(self._gaps, run[-1], bound, limit)

@@ -14,7 +14,7 @@ Ids: TypeAlias = npt.NDArray[np.int32]
 
 #: Texts of at most SHORT characters come again and again (the words at the borders of chunks); a tokenizer
 #: keeps the counts of so many.
-SHORT, KEPT = 40, 1 << 13
+SHORT, KEPT = 40, 1 << 15
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
