@@ -19,6 +19,8 @@ from pgrecall.tokens import Ids, Separable, Tokenizer, Traceable, last_seam
 
 #: How far from the start and from the end of a slice a seam is looked for, in characters.
 _HEAD, _TAIL = 200, 50
+#: How far from the end of a window.
+_FAR = 4096
 #: Stands for a seam or a number of tokens that is not known.
 UNKNOWN = -1
 
@@ -59,6 +61,11 @@ class Pieces:
             self.encode = lru_cache(maxsize=8192)(self.traced.encode_array)
         #: What goes in front of slices, as a number of tokens and a rest, short as it can be.
         self.split_off = lru_cache(maxsize=256)(self._split_off)
+
+    def seam_before(self, text: str, end: int) -> int:
+        """The last seam before end; 0 if there is none not far from it."""
+        found = self.last_seam and self.last_seam.match(text, max(end - _FAR, 0), end)
+        return found.end() if found else 0
 
     def _split_off(self, before: str) -> tuple[int, str]:
         found = self.last_seam and self.last_seam.match(before)

@@ -133,6 +133,9 @@ class _Splitter:
         at, ahead = 0, size
         previous: Previous | None = None
         while source.text:
+            while not (source.ended or self._pieces.seam_before(source.text, len(source.text))):
+                ahead *= 2
+                source.read(at + ahead)
             window = self._window(source)
             in_one = source.ended and source.origin + at == 0
             runs = list(window.runs()) if in_one else [window.cuts(at)]

@@ -27,8 +27,6 @@ from pgrecall.types import Markup
 
 #: Tokens that a slice may have more on its own than inside the text. If it has still more, it is cut again.
 _SLACK = 2
-#: Characters in which a seam is looked for.
-_SEAM = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ class Window:
 
     def _known(self) -> int:
         """The last candidate that is so whatever follows the window, and so are all before it."""
-        end = self._last_seam(len(self.text))
+        end = self._pieces.seam_before(self.text, len(self.text))
         end = min(end, len(self.text) - AFTER)
         if self._markup == "code":
             end = min(end, settled(self.text))
@@ -152,12 +150,6 @@ class Window:
         known = end if long else min(last, end)
         return max(int(self._offsets.searchsorted(known, "right")) - 1, 0)
 
-    def _last_seam(self, end: int) -> int:
-        """The last seam before end; 0 if there is none not far from it."""
-        pattern = self._pieces.last_seam
-        found = pattern and pattern.match(self.text, max(end - _SEAM, 0), end)
-        return found.end() if found else 0
-
     def behind(self, cut: int) -> int:
         """Where the next window may begin: what it finds from the cut on is what this one would find."""
         # All that a peak, a unit that is refined, an overlap and a fingerprint look back at.
@@ -167,4 +159,4 @@ class Window:
         if self._markup == "code":
             start = last_line_alone(self.text, start)
         # The word before a place takes part in what it is, and the character before a seam in the tokens.
-        return max(self._last_seam(max(start - BEFORE, 0)) - 1, 0)
+        return max(self._pieces.seam_before(self.text, max(start - BEFORE, 0)) - 1, 0)
