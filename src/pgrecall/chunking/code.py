@@ -28,7 +28,8 @@ _PARAMETERS = r"\((?:[^();{}]++|\([^();{}]*+\))*+\)"
 _NAME_LINE = r"\n(?=[A-Za-z_~][\w:~]{0,119}[ \t]?\()"
 #: ``type name(parameters) {``, the type and the brace perhaps on lines of their own.
 _BRACED = (
-    rf"(?!{_CONTROL}\b)[A-Za-z_~][^\n;={{}}()]{{0,120}}(?:{_NAME_LINE})?[^\n;={{}}()]{{0,120}}{_PARAMETERS}"
+    rf"(?!{_CONTROL}\b)[A-Za-z_~][^\n;={{}}()]{{0,120}}+(?:{_NAME_LINE})?+[^\n;={{}}()]{{0,120}}+"
+    rf"{_PARAMETERS}"
     r"[^\n;{}()]{0,80}(?:\n[ \t]*)?\{"
 )
 #: ``public type Name {``: a property.
