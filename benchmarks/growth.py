@@ -124,7 +124,7 @@ class Figures:
 def build(db: pgrecall.Database, generation: Generation) -> tuple[float, int]:
     """Build the HNSW index alone: seconds and bytes."""
     began = time.perf_counter()
-    run(transaction(indexes._build(generation, "embedding")), db._session)
+    run(transaction(indexes.create(generation, "embedding")), db._session)
     seconds = time.perf_counter() - began
     index = f"pgrecall.{generation.table}_embedding"
     size = run(fetch("SELECT pg_relation_size(to_regclass(%s))", [index]), db._session)

@@ -107,6 +107,7 @@ def create_tables() -> None:
         sa.Column("languages", ARRAY(sa.Text), nullable=False),
         sa.Column("recall_curve", ARRAY(sa.REAL)),
         sa.Column("recall_chunks", sa.BigInteger),
+        sa.Column("graph_chunks", sa.BigInteger),
         created("created_at"),
         sa.Column("activated_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("generation_id", name="pk_generations"),

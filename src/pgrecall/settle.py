@@ -13,7 +13,7 @@ from pgrecall.embed.declared import DeclaredEmbedder
 from pgrecall.embed.steps import embed_queries
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
 from pgrecall.flow import Flow
-from pgrecall.store import indexes, queries, recall
+from pgrecall.store import graph, indexes, queries, recall
 from pgrecall.store.collections import Generation
 from pgrecall.store.recall import RecallReport
 
@@ -33,6 +33,11 @@ def settle(
     """
     with telemetry.span("pgrecall.ingest.settle", {"pgrecall.collection": generation.collection}):
         yield from indexes.settle(generation, written=written)
+        if (yield from graph.outgrown(generation)) and not (yield from graph.rebuild(generation)):
+            logger.warning(
+                "%s: its index was not built anew, since somebody kept reading; optimize() does it.",
+                generation.collection,
+            )
     questions = yield from recall.due(generation)
     if not questions:
         return

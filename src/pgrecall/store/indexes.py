@@ -43,7 +43,7 @@ def build(generation: Generation) -> Flow[bool]:
     """
     absent = yield from missing(generation)
     for name in absent:
-        yield from transaction(_build(generation, name))
+        yield from transaction(create(generation, name))
     return bool(absent)
 
 
@@ -61,13 +61,18 @@ def missing(generation: Generation) -> Flow[list[str]]:
     return [row[0] for row in rows]
 
 
-def _build(generation: Generation, name: str) -> Flow[None]:
+def create(generation: Generation, name: str) -> Flow[None]:
+    """One of the indexes, within a transaction."""
     yield from fetch(
         "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index'), %s)", [generation.generation_id]
     )
     m = NEIGHBOURS
     if name == "embedding":
         rows = yield from _settled_rows(generation)
+        yield from fetch(
+            "UPDATE pgrecall.generations SET graph_chunks = %s WHERE generation_id = %s",
+            [rows, generation.generation_id],
+        )
         m = NEIGHBOURS_IF_LARGE if rows >= LARGE else NEIGHBOURS
         yield from _bound_memory(
             rows

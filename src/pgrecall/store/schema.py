@@ -107,6 +107,8 @@ generations = Table(
     Column("rare_frequency", Float, nullable=False, server_default=text("1")),
     # Text search configurations of its documents: a question is read in each of them.
     Column("languages", ARRAY(Text), nullable=False),
+    # How many chunks there were when the graph of vectors was built.
+    Column("graph_chunks", BigInteger),
     # recall@10 of the index at each of pgrecall.steps(), and the chunks there were when it was measured.
     Column("recall_curve", ARRAY(REAL)),
     Column("recall_chunks", BigInteger),
