@@ -28,7 +28,7 @@ import numpy as np
 import pgrecall
 from pgrecall import Collection, Database, Document, Storage
 from pgrecall.flow import run
-from pgrecall.store import documents, identity, indexes
+from pgrecall.store import documents, graph, identity, indexes
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import fetch
 from pgrecall.store.storage import INDEXED
@@ -136,7 +136,7 @@ def measure(db: Database, docs: Collection, asked: FloatArray) -> None:
     """Build, search and print one line."""
     generation = docs._target.generation
     began = time.perf_counter()
-    run(indexes.build(generation), db._session)
+    run(graph.build(generation), db._session)
     built = time.perf_counter() - began
     run(indexes.settle(generation, written=10**9), db._session)
     half = len(asked) // 2

@@ -20,6 +20,7 @@ from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
     collections,
     documents,
+    graph,
     indexes,
     originals,
     queries,
@@ -112,7 +113,7 @@ class _Described:
         self._target.switch(generation)
         if "text_search" in options:
             yield from wordsearch.forget(generation)
-            yield from indexes.build(generation)
+            yield from graph.build(generation)
 
     def _measure_recall(self, questions: int, embeddings: FloatArray | None) -> Flow[RecallReport]:
         if not 2 <= questions <= 10_000:

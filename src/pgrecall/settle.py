@@ -27,11 +27,12 @@ def settle(
     written: int,
     afford: Callable[[int], bool] = lambda tokens: True,
 ) -> Flow[None]:
-    """After a run that wrote so many chunks: what ``indexes.settle`` does, and the recall if it is due.
+    """After a run that wrote so many chunks: indexes, statistics, and the recall if it is due.
 
     ``afford`` says whether so many tokens may be spent on that.
     """
     with telemetry.span("pgrecall.ingest.settle", {"pgrecall.collection": generation.collection}):
+        yield from graph.build(generation)
         yield from indexes.settle(generation, written=written)
         if (yield from graph.outgrown(generation)) and not (yield from graph.rebuild(generation)):
             logger.warning(

@@ -10,7 +10,7 @@ import pytest
 import pgrecall
 from pgrecall import Collection, Document
 from pgrecall.flow import run
-from pgrecall.store import indexes
+from pgrecall.store import graph, indexes
 from pgrecall.store.session import OnConnection
 from tests.embedders import TinyEmbedder
 
@@ -56,7 +56,7 @@ def test_a_build_takes_what_its_rows_need(
     connection.execute("SET max_parallel_maintenance_workers = 1")
     connection.execute(f"SET maintenance_work_mem = {granted}".encode())
     with connection.transaction():
-        run(indexes.build(docs._target.generation), OnConnection(connection))
+        run(graph.build(docs._target.generation), OnConnection(connection))
         assert memory(connection) == min(granted, 64 * 1024)  # two processes, no rows
     assert memory(connection) == granted
 
@@ -79,7 +79,7 @@ def test_the_graph_of_many_rows_fits(docs: Collection, connection: psycopg.Conne
     connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
     connection.execute("SET max_parallel_maintenance_workers = 0")
     with connection.transaction():
-        run(indexes.build(generation), OnConnection(connection))
+        run(graph.build(generation), OnConnection(connection))
         # 32 MB for a process, and 4,001 nodes of 1,024 bytes and a vector.
         assert memory(connection) == 32 * 1024 + 4001 * (1024 + 64) // 1024
     assert notices == []  # pgvector says when a graph outgrows its memory

@@ -14,7 +14,7 @@ import pytest
 import pgrecall
 from pgrecall import Collection, Database, Document, Hits, errors
 from pgrecall.flow import run
-from pgrecall.store import documents, identity, indexes
+from pgrecall.store import documents, graph, identity, indexes
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.vectors import encode_all
 from pgrecall.types import Chunk, FloatArray, Mode
@@ -39,6 +39,7 @@ class World:
         self.questions: FloatArray = self.centres[:20] + 0.5 * asked
         generation = self.docs._target.generation
         run(documents.write(generation, list(self.rows())), db._session)
+        run(graph.build(generation), db._session)
         run(indexes.settle(generation, written=ROWS), db._session)
         self.generation = generation
 

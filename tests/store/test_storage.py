@@ -14,7 +14,7 @@ import pytest
 import pgrecall
 from pgrecall import ChunkConfig, Collection, Database, Document, Hits, Storage, errors
 from pgrecall.flow import run
-from pgrecall.store import indexes
+from pgrecall.store import graph, indexes
 from pgrecall.store.session import fetch
 from pgrecall.store.storage import Metric, StorageType, kept
 from pgrecall.types import FloatArray
@@ -93,6 +93,7 @@ class Library:
                 """.encode(),  # noqa: S608 (names of ours)
                 [generation.generation_id],
             )
+        run(graph.build(generation), self.db._session)
         run(indexes.settle(generation, written=ROWS), self.db._session)
         return docs
 

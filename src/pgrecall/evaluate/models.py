@@ -30,7 +30,7 @@ from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk, identified, vectorize
 from pgrecall.load import read
 from pgrecall.retrieve import SearchOptions, search_in
-from pgrecall.store import collections, documents, filling, indexes, throwaway
+from pgrecall.store import collections, documents, filling, graph, indexes, throwaway
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.storage import Storage
@@ -208,6 +208,7 @@ class _Trial:
         report = job.report
         if not report.new:
             raise InvalidArgument(f"None of the documents went in: {report.failed[0].reason}")
+        yield from graph.build(generation)
         yield from indexes.settle(generation, written=report.chunks)
         speed: float | None = report.new / seconds
         if 2 * report.embedded < report.chunks:

@@ -35,18 +35,6 @@ def _definitions(generation: Generation) -> dict[str, str]:
     return {**DEFINITIONS, "bm25": wordsearch.INDEXES[generation.text_search]}
 
 
-def build(generation: Generation) -> Flow[bool]:
-    """Create the indexes that are missing; False if none was.
-
-    Each is built in a transaction of its own, with the server's parallel workers. Writers of the same
-    generation wait for it, readers do not; a build that was cut off leaves nothing behind.
-    """
-    absent = yield from missing(generation)
-    for name in absent:
-        yield from transaction(create(generation, name))
-    return bool(absent)
-
-
 def missing(generation: Generation) -> Flow[list[str]]:
     """Which of the search indexes are not there, or not valid."""
     rows = yield from fetch(
@@ -62,7 +50,10 @@ def missing(generation: Generation) -> Flow[list[str]]:
 
 
 def create(generation: Generation, name: str) -> Flow[None]:
-    """One of the indexes, within a transaction."""
+    """One of the indexes, within a transaction, with the server's parallel workers.
+
+    Writers of the same generation wait for it, readers do not; a build that was cut off leaves nothing behind.
+    """
     yield from fetch(
         "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index'), %s)", [generation.generation_id]
     )
@@ -130,11 +121,10 @@ def _bound_memory(graph: int) -> Flow[None]:
 
 
 def settle(generation: Generation, *, written: int) -> Flow[None]:
-    """After a run that wrote so many chunks: indexes, statistics, and all of it on disk.
+    """After a run that wrote so many chunks: statistics, and all of it on disk.
 
     Empties the pending lists of the GIN indexes, so that the next search does not read them.
     """
-    yield from build(generation)
     yield from reuse.sweep()
     for name in ("tsv", "metadata"):
         yield from fetch(

@@ -9,7 +9,7 @@ from functools import partial
 from psycopg import sql
 
 from pgrecall.flow import Flow
-from pgrecall.store import collections, indexes, reuse, throwaway
+from pgrecall.store import collections, graph, indexes, reuse, throwaway
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
 
@@ -215,7 +215,7 @@ def _missing_indexes(generation: Generation) -> Flow[list[Defect]]:
             for name in missing:
                 index = sql.Identifier("pgrecall", f"{generation.table}_{name}")
                 yield from fetch(sql.SQL("DROP INDEX IF EXISTS {}").format(index))
-            yield from indexes.build(generation)
+            yield from graph.build(generation)
 
         detail = f"missing or not valid: {', '.join(missing)}"
         found.append(
