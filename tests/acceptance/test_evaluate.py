@@ -30,6 +30,7 @@ def test_commands_that_look_at_searches(cli: Any, tmp_path: Path) -> None:
         "previous_ef_search",
         "questions",
         "logged",
+        "stand_ins",
     }
     assert "Measured with 20 questions, 0 of them logged." in shown.stderr
 

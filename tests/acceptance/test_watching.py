@@ -79,7 +79,7 @@ def test_a_budget_ends_with_code_1_and_the_next_run_goes_on(cli: Cli, notes: Pat
     assert f"{report['left']} documents are left" in said.stderr
     assert cli("ingest", notes, "--max-cost", 0).returncode == 0, "the static embedder is free"
     table = cli("status", "--runs").stdout
-    assert [line.split()[2] for line in table.splitlines()[1:]] == ["done", "stopped", "stopped"]
+    assert [line.split()[3] for line in table.splitlines()[1:]] == ["done", "stopped", "stopped"]
     runs = lines(cli("status", "--runs", "--json", "-c", "default"))
     assert runs[2]["tokens"] == report["tokens"]
     assert lines(cli("status", "--runs", "--json", "--limit", 1)) == runs[:1]

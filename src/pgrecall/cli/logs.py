@@ -38,7 +38,8 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to what is standard error at the time: a progress bar redirects it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stderr)
+        # Not setStream: it flushes the former one, which may be closed by now.
+        self.stream = sys.stderr
         super().emit(record)
 
 
