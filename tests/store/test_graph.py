@@ -44,6 +44,27 @@ def value(docs: Collection, query: str) -> Any:
     return row[0]
 
 
+def spread(docs: Collection) -> float:
+    """How far the places of the rows follow the order in which they came: 1, or about 0 if they are mixed."""
+    return float(
+        value(
+            docs,
+            """
+            SELECT abs(corr(number, place)) FROM (
+                SELECT substr(uri, 2)::integer AS number, row_number() OVER (ORDER BY ctid) AS place
+                  FROM pgrecall.chunks_g1) AS rows
+            """,
+        )
+    )
+
+
+def test_rows_are_mixed_before_their_graph(docs: Collection) -> None:
+    assert spread(docs) < 0.2
+    add(docs, 2_200, 1_200)
+    assert spread(docs) < 0.2
+    assert docs.document("d3000").text == f"number 3000 of {3000 % 97} and {3000 % 61}"
+
+
 def test_a_table_that_grew_by_half_gets_a_new_graph(docs: Collection) -> None:
     first = value(docs, INDEX)
     add(docs, 2_200, 500)

@@ -86,7 +86,7 @@ def rebuild(generation: Generation) -> Flow[bool]:
 
 
 def _rows(generation: Generation) -> Flow[int]:
-    """About how many there are; 0 within a transaction of the caller's own that has written."""
+    """How many there are; 0 within a transaction of the caller's own that has written."""
     if not (yield from _alone()):
         return 0
     rows = yield from fetch(sql.SQL("SELECT count(*) FROM {}").format(generation.partition))
