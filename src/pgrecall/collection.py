@@ -40,7 +40,7 @@ class Defaults(TypedDict, total=False):
 
     #: Share of the nearest rows that the index is to find. Built in: 0.98.
     recall: float | None
-    #: Share of the vector arm in a hybrid score. Built in: 0.5.
+    #: Share of the vector arm in a hybrid score. Built in: 0.5, and 0.7 with models of vendors.
     vector_weight: float | None
     #: The extension that ranks words, "pg_textsearch", where the database has it. Built in: none.
     text_search: str | None

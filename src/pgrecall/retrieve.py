@@ -58,7 +58,7 @@ class SearchOptions(CandidateOptions, total=False):
     recall: float | None
     #: Breadth of the index scan, 1 to 1,000, instead of ``recall``.
     ef_search: int | None
-    #: Share of the vector arm in a hybrid score, 0 to 1. None: the collection's, 0.5.
+    #: Share of the vector arm in a hybrid score, 0 to 1. None: the collection's, 0.5 to 0.7.
     vector_weight: float | None
     #: "convex" (default), "dbsf" or "rrf".
     fusion: str

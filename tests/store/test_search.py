@@ -450,3 +450,20 @@ def test_a_client_follows_a_switch_of_generations(small: Collection, database_ur
     assert ids(small.search("moon", mode="text")) == ["new"]
     with pytest.raises(errors.InvalidArgument, match="32 dimensions, the collection has 16"):
         small.search("moon")
+
+
+@pytest.mark.parametrize(
+    ("embedder", "weight"),
+    [
+        ("static", 0.5),
+        ("mine", 0.5),
+        ("openai:text-embedding-3-small", 0.7),
+        ("sentence-transformers:all-MiniLM-L6-v2", 0.7),
+    ],
+)
+def test_models_that_read_words_in_context_weigh_more(
+    template_database: str, create_database: Any, embedder: str, weight: float
+) -> None:
+    with create_database(template_database) as url, psycopg.connect(url) as connection:
+        found = connection.execute("SELECT pgrecall.default_weight(%s)", [embedder]).fetchone()
+    assert found == (weight,)
