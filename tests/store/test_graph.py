@@ -65,7 +65,11 @@ def test_rows_are_mixed_before_their_graph(docs: Collection) -> None:
     assert docs.document("d3000").text == f"number 3000 of {3000 % 97} and {3000 % 61}"
 
 
-def test_a_table_that_grew_by_half_gets_a_new_graph(docs: Collection) -> None:
+@pytest.mark.parametrize("mixed", [0, graph.MIXED], ids=["beside", "in place"])
+def test_a_table_that_grew_by_half_gets_a_new_graph(
+    docs: Collection, monkeypatch: pytest.MonkeyPatch, mixed: int
+) -> None:
+    monkeypatch.setattr(graph, "MIXED", mixed)
     first = value(docs, INDEX)
     add(docs, 2_200, 500)
     assert value(docs, INDEX) == first
@@ -80,7 +84,11 @@ def test_a_table_that_grew_by_half_gets_a_new_graph(docs: Collection) -> None:
     assert found.explanation[0].indexes == ("chunks_g1_embedding",)
 
 
-def test_readers_find_all_meanwhile(docs: Collection) -> None:
+@pytest.mark.parametrize("mixed", [0, graph.MIXED], ids=["beside", "in place"])
+def test_readers_find_all_meanwhile(
+    docs: Collection, monkeypatch: pytest.MonkeyPatch, mixed: int
+) -> None:
+    monkeypatch.setattr(graph, "MIXED", mixed)
     stop = threading.Event()
     lengths, faults = [], []
 
@@ -107,10 +115,15 @@ def test_readers_find_all_meanwhile(docs: Collection) -> None:
     assert set(lengths) == {10}
 
 
+@pytest.mark.parametrize("mixed", [0, graph.MIXED], ids=["beside", "in place"])
 def test_somebody_who_stays_keeps_the_old_one(
-    docs: Collection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    docs: Collection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    mixed: int,
 ) -> None:
     monkeypatch.setattr(graph, "ATTEMPTS", 2)
+    monkeypatch.setattr(graph, "MIXED", mixed)
     first = value(docs, INDEX)
     with psycopg.connect(docs.url) as staying:  # type: ignore[attr-defined]
         staying.execute("SELECT count(*) FROM pgrecall.chunks_g1")

@@ -37,9 +37,9 @@ def build(generation: Generation) -> Flow[bool]:
     The rows are mixed before their first graph.
     """
     absent = yield from indexes.missing(generation)
-    if "embedding" in absent and (yield from _rows(generation)) > SMALL:
+    if "embedding" in absent and (yield from _alone()) and (yield from _rows(generation)) > SMALL:
         try:
-            yield from _exchange(partial(_mix, generation))
+            yield from _without_readers(partial(_mix, generation))
         except DatabaseError as exc:
             # Somebody keeps reading: the graph is built of the rows as they lie.
             if not _busy(exc):
@@ -68,11 +68,11 @@ def rebuild(generation: Generation) -> Flow[bool]:
     """
     try:
         if (yield from _rows(generation)) <= MIXED:
-            yield from _exchange(partial(_mix, generation))
+            yield from _without_readers(partial(_mix, generation))
             yield from transaction(indexes.create(generation, "embedding"))
         else:
             # Tried before the work as well: who keeps reading now may do so at its end.
-            yield from _exchange(partial(_lock, generation))
+            yield from _without_readers(partial(_lock, generation))
             yield from transaction(_replace(generation))
     except DatabaseError as exc:
         if _busy(exc):
@@ -86,9 +86,6 @@ def rebuild(generation: Generation) -> Flow[bool]:
 
 
 def _rows(generation: Generation) -> Flow[int]:
-    """How many there are; 0 within a transaction of the caller's own that has written."""
-    if not (yield from _alone()):
-        return 0
     rows = yield from fetch(sql.SQL("SELECT count(*) FROM {}").format(generation.partition))
     return int(rows[0][0])
 
@@ -104,7 +101,7 @@ def _replace(generation: Generation) -> Flow[None]:
     away = f"{generation.table}_former"
     yield from fetch(sql.SQL("ALTER INDEX {} RENAME TO {}").format(former, sql.Identifier(away)))
     yield from indexes.create(generation, "embedding")
-    yield from _exchange(partial(_drop, away))
+    yield from _without_readers(partial(_drop, away))
 
 
 def _mix(generation: Generation) -> Flow[None]:
@@ -132,8 +129,8 @@ def _mix(generation: Generation) -> Flow[None]:
     )
 
 
-def _exchange(steps: Callable[[], Flow[None]]) -> Flow[None]:
-    """What locks readers out, as soon as there is a gap between them."""
+def _without_readers(steps: Callable[[], Flow[None]]) -> Flow[None]:
+    """A transaction that locks readers out, begun as soon as there is a gap between them."""
     for left in reversed(range(ATTEMPTS)):
         try:
             return (yield from transaction(_briefly(steps())))
