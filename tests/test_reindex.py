@@ -500,3 +500,15 @@ def test_what_is_spent_on_it_is_on_record(
     assert (branch.kind, branch.embedder, branch.chunks) == ("reindex", filled.embedder, 0)
     assert branch.tokens > 0
     assert branch.cost
+
+
+def test_a_model_that_takes_less_gets_smaller_chunks(docs: Collection) -> None:
+    narrow = other("narrow")
+    narrow.max_tokens = 20
+    with pytest.raises(errors.InvalidArgument, match="takes at most 20 tokens"):
+        docs.plan_reindex(embedder=narrow, chunking=SMALL)
+    docs.reindex(embedder=narrow)
+    docs.activate()
+    (active,) = [item for item in docs.generations() if item.state == "active"]
+    assert active.chunking["max_tokens"] == 20
+    assert docs.status().documents == 20

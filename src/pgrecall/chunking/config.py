@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from pgrecall.errors import InvalidArgument
@@ -48,10 +48,19 @@ class ChunkConfig:
     @classmethod
     def within(cls, limit: int) -> Self:
         """The usual sizes, or smaller ones for a model that takes less."""
-        usual = cls().max_tokens
-        size = max(_SMALLEST, min(usual, limit))
-        share = cls().overlap_tokens * size // usual
-        return cls(max_tokens=size, overlap_tokens=share, min_tokens=share)
+        return cls().narrowed(limit)
+
+    def narrowed(self, limit: int) -> Self:
+        """The same, or all sizes in proportion for a model that takes less."""
+        size = max(_SMALLEST, min(self.max_tokens, limit))
+        if size >= self.max_tokens:
+            return self
+        return replace(
+            self,
+            max_tokens=size,
+            overlap_tokens=self.overlap_tokens * size // self.max_tokens,
+            min_tokens=self.min_tokens * size // self.max_tokens,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as JSON can hold them."""

@@ -50,7 +50,8 @@ def choose(target: Target, wanted: Wanted, *, offline: bool = False) -> Flow[Cho
     chosen = _embedder(target, base, wanted.embedder, offline=offline)
     new = new_generation(
         chosen,
-        wanted.chunking or ChunkConfig.from_dict(base.chunking),
+        # As it is; only a model that takes less gets smaller chunks.
+        wanted.chunking or ChunkConfig.from_dict(base.chunking).narrowed(chosen.max_tokens),
         wanted.storage
         or kept(base.storage, chosen.dimensions or 1, chosen.name, before=base.dimensions),
     )
