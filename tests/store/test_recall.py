@@ -96,6 +96,38 @@ def test_searches_go_by_the_curve(
     assert breadth(docs, **options) == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "weight", "expected"),
+    [
+        # Half of the score is the words': the arm may miss twice what the answer may, 0.02.
+        ("number 7", 0.5, 200),
+        ("number 7", 1.0, 400),
+        # The words decide nearly all: the hundred candidates of an arm.
+        ("number 7", 0.05, 100),
+        ("nothing7x", 0.5, 400),
+    ],
+)
+def test_a_hybrid_search_keeps_the_promise_of_its_answer(
+    docs: Collection, words: str, weight: float, expected: int
+) -> None:
+    set_curve(docs, [0.8, 0.9, 0.96, 0.97, 0.98, 0.985, 0.99, 1])
+    hits = docs.search(words, recall=0.99, vector_weight=weight, explain=True)
+    assert hits.strategy == "hybrid:hnsw"
+    assert hits.explanation[0].ef_search == expected
+
+
+def test_hybrid_answers_are_those_of_exact_searches(docs: Collection) -> None:
+    docs.measure_recall(questions=60)
+    found = []
+    for n in range(0, ROWS, 100):
+        question = f"number {n} and {n % 89} or {n % 53}"
+        exact = docs.search(question, exact=True)
+        hits = docs.search(question)
+        assert hits.strategy == "hybrid:hnsw"
+        found.append(sum(hit.score >= exact[-1].score - 1e-6 for hit in hits) / 10)
+    assert float(np.mean(found)) >= 0.97
+
+
 def test_a_drift_is_seen(docs: Collection) -> None:
     set_curve(docs, [1.0] * 8)
     steady = docs.measure_recall(questions=20)

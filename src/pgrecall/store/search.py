@@ -155,7 +155,7 @@ _EXPLAIN = """
     SELECT arm, strategy, matching, breadth, indexes, rows, planning, execution, plan
       FROM pgrecall.explain(%s, %s, %s::pgrecall.embedding, k => %s::integer, filter => %s, tenant => %s,
            uri_prefix => %s, documents => %s::uuid[], exact => %s, ef_search => %s::integer,
-           recall => %s::double precision)
+           recall => %s::double precision, vector_weight => %s::double precision)
 """
 
 
@@ -173,6 +173,7 @@ def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
             bool(query.exact),
             query.ef_search,
             query.recall,
+            query.vector_weight,
         ],
     )
     return tuple(

@@ -264,7 +264,7 @@ BEGIN
         selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count, enough);
         EXECUTE statement INTO hits USING r, wanted, selecting;
         EXIT WHEN selecting = every OR cardinality(hits) >= wanted;
-        enough := enough * 16;
+        enough := enough * 4;
     END LOOP;
     RETURN hits;
 END

@@ -116,10 +116,10 @@ $$;
 
 -- Which rows to rank: those that hold enough of the weight of a question, as one tsquery.
 --
--- The rarest terms decide a ranking, so the rows that hold one of them are candidates, terms being taken
--- in that order until `enough` rows are expected. Where already the rarest is common, rows must hold
--- several terms: sets of the rarest terms are taken by their weight, heaviest first, until enough rows
--- are expected to hold one of the sets whole (as WAND does with its threshold: Broder et al., 2003,
+-- The rarest terms decide a ranking: rows that hold one of them are candidates, terms being taken in that order
+-- until `enough` rows are expected. Where the next term is so common that it would bring many more, rows must
+-- hold several of the next terms: sets of four of them are taken by their weight, heaviest first, until enough
+-- rows are expected to hold one of the sets whole (as WAND does with its threshold: Broder et al., 2003,
 -- https://doi.org/10.1145/956863.956944).
 CREATE FUNCTION pgrecall.candidates(
     terms tsquery[], weights real[], expected double precision[], total double precision,
@@ -129,41 +129,42 @@ LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     -- Words stand together more often than chance has it.
     together constant double precision := 3;
-    n constant integer := least(cardinality(terms), 4);
+    alone integer := 0;
     held double precision := 0;
     found text;
+    n integer;
 BEGIN
-    FOR i IN 1 .. coalesce(cardinality(terms), 0) LOOP
-        EXIT WHEN held >= enough;
-        held := held + expected[i];
-        found := concat_ws(' | ', found, '(' || terms[i]::text || ')');
+    WHILE held < enough AND held + expected[alone + 1] <= 2 * enough LOOP
+        alone := alone + 1;
+        held := held + expected[alone];
+        found := concat_ws(' | ', found, '(' || terms[alone]::text || ')');
     END LOOP;
-    IF n < 2 OR held <= 2 * enough THEN
-        RETURN found::tsquery;
+    n := least(cardinality(terms) - alone, 4);
+    IF n > 0 AND held < enough THEN
+        WITH sets AS (
+            SELECT members, sum(weights[alone + i]) AS weight,
+                   total * exp(sum(ln(least(expected[alone + i] / total, 1))))
+                         * CASE WHEN count(*) > 1 THEN together ELSE 1 END AS rows
+              FROM generate_series(1, (1 << n) - 1) AS s (members), generate_series(1, n) AS i
+             WHERE members & (1 << (i - 1)) <> 0
+             GROUP BY members
+        ), taken AS (
+            SELECT members, held + coalesce(sum(rows) OVER (ORDER BY weight DESC, members
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+              FROM sets
+        )
+        SELECT concat_ws(' | ', found, string_agg(
+                   '(' || (SELECT string_agg('(' || terms[alone + i]::text || ')', ' & ')
+                             FROM generate_series(1, n) AS i
+                            WHERE t.members & (1 << (i - 1)) <> 0) || ')', ' | '))
+          INTO found
+          FROM taken AS t
+         WHERE t.before < enough
+           -- A set that contains another one adds no rows.
+           AND NOT EXISTS (SELECT FROM taken AS inner_set
+                            WHERE inner_set.before < enough AND inner_set.members <> t.members
+                              AND inner_set.members & t.members = inner_set.members);
     END IF;
-    WITH sets AS (
-        SELECT members, sum(weights[i]) AS weight,
-               total * exp(sum(ln(least(expected[i] / total, 1))))
-                     * CASE WHEN count(*) > 1 THEN together ELSE 1 END AS rows
-          FROM generate_series(1, (1 << n) - 1) AS s (members), generate_series(1, n) AS i
-         WHERE members & (1 << (i - 1)) <> 0
-         GROUP BY members
-    ), taken AS (
-        SELECT members, coalesce(sum(rows) OVER (ORDER BY weight DESC, members
-                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
-          FROM sets
-    )
-    SELECT string_agg(
-               '(' || (SELECT string_agg('(' || terms[i]::text || ')', ' & ')
-                         FROM generate_series(1, n) AS i
-                        WHERE t.members & (1 << (i - 1)) <> 0) || ')', ' | ')
-      INTO found
-      FROM taken AS t
-     WHERE t.before < enough
-       -- A set that contains another one adds no rows.
-       AND NOT EXISTS (SELECT FROM taken AS inner_set
-                        WHERE inner_set.before < enough AND inner_set.members <> t.members
-                          AND inner_set.members & t.members = inner_set.members);
     RETURN found::tsquery;
 END
 $$;
