@@ -85,7 +85,7 @@ def stored_sample(generation: Generation, evaluation: Evaluation) -> Flow[list[D
     """Documents of a collection to compare models on."""
     keys = yield from throwaway.sample(generation, evaluation.relevant, evaluation.sample)
     found = yield from filling.stored(generation, keys)
-    by_key = {item.key: replace(item.document, markup=item.markup) for item in found}
+    by_key = {item.key: item.document for item in found}
     return [by_key[key] for key in keys if key in by_key]
 
 
