@@ -24,7 +24,7 @@ from pgrecall.cli.output import (
 
 if TYPE_CHECKING:
     from pgrecall.evaluate import ModelReport, ModelResult
-    from pgrecall.evaluate.models import Progress
+    from pgrecall.evaluate.sample import Progress
     from pgrecall.store.recall import RecallReport
     from pgrecall.types import FloatArray
 
