@@ -14,6 +14,7 @@ from pgrecall.exchanging import AsyncExchanging, Exchanging
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.generations import AsyncGenerations, Generations
 from pgrecall.ingesting import AsyncIngesting, Ingesting
+from pgrecall.keywords import check_keywords
 from pgrecall.searching import AsyncSearching, Searching
 from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
@@ -82,6 +83,7 @@ class _Described:
         return documents.delete(self._target.generation, named, tenant_id)
 
     def _configure(self, options: Defaults) -> Flow[None]:
+        check_keywords(options, Defaults)
         for name in ("recall", "vector_weight"):
             value = cast(float | None, options.get(name))
             if value is not None and not 0 <= value <= 1:
