@@ -100,7 +100,7 @@ def models(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help='One question a line, or {"question": ..., "relevant": [uri]}. Without judgements: '
+            help='One question a line, or {"question": ..., "relevant": \\[uri]}. Without judgements: '
             "pieces of the texts.",
         ),
     ] = None,
