@@ -52,7 +52,7 @@ class Wanted:
         return new_generation(embedder, self.chunking, self.storage)
 
     def existing(self, generation: Generation) -> Target:
-        """The collection that is there, if it is what the caller asked for."""
+        """The collection that is there. Raises InvalidArgument if it is not what the caller asked for."""
         embedder = self.opened(self.embedder) if self.embedder is not None else None
         if embedder is not None and embedder.name != generation.embedder:
             asked, there = embedder.name, generation.embedder

@@ -39,7 +39,10 @@ class Target:
         return self.embedder_of(self.generation)
 
     def embedder_of(self, generation: Generation) -> Embedder:
-        """The embedder that made the vectors of a generation; raises as ``open_embedder`` does."""
+        """The embedder that made the vectors of a generation.
+
+        Raises as ``open_embedder`` does, and InvalidArgument if it makes vectors of another length.
+        """
         embedder = self.open(generation.embedder, generation.dimensions)
         if embedder.dimensions != generation.dimensions:
             raise errors.InvalidArgument(
@@ -50,7 +53,10 @@ class Target:
         return embedder
 
     def open(self, name: str, dimensions: int | None = None) -> Embedder:
-        """The embedder of that name: the caller's own if there is one, else opened once."""
+        """The embedder of that name: the caller's own if there is one, else opened once.
+
+        Raises as ``open_embedder`` does.
+        """
         if name not in self._embedders:
             try:
                 self._embedders[name] = (

@@ -127,14 +127,7 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
     yield from fetch("SET LOCAL synchronous_commit = off")
     yield from share(generation.collection_id)
     number = generation.generation_id
-    there = yield from fetch(
-        "SELECT true FROM pgrecall.generations WHERE generation_id = %s AND state <> 'retired'",
-        [number],
-    )
-    if not there:
-        raise GenerationChanged(
-            f"Generation {number} is retired or was dropped meanwhile; nothing more is added to it."
-        )
+    yield from _check_open(number)
     # With the document's row changed, no other writer of it comes in between.
     rows = yield from fetch(
         """
@@ -166,6 +159,17 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
     yield from know_languages([number], chosen)
     yield from copy_chunks(chosen)
     return list(taken)
+
+
+def _check_open(number: int) -> Flow[None]:
+    there = yield from fetch(
+        "SELECT true FROM pgrecall.generations WHERE generation_id = %s AND state <> 'retired'",
+        [number],
+    )
+    if not there:
+        raise GenerationChanged(
+            f"Generation {number} is retired or was dropped meanwhile; nothing more is added to it."
+        )
 
 
 def sweep(generation: Generation) -> Flow[None]:

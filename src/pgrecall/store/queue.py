@@ -35,7 +35,10 @@ class Queued:
 
 
 def enqueue(generation: Generation, documents: Sequence[Document]) -> Flow[None]:
-    """Hand documents over to the workers. Older versions of them that wait are dropped."""
+    """Hand documents over to the workers. Older versions of them that wait are dropped.
+
+    Raises InvalidArgument for a document without a uri.
+    """
     for document in documents:
         if not document.uri:
             raise InvalidArgument("A document has a uri; this one's is empty.")
