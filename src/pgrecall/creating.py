@@ -11,11 +11,10 @@ from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow
-from pgrecall.reindex.choice import new_generation
 from pgrecall.store import collections, wordsearch
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.storage import Storage, StorageType
-from pgrecall.target import Target
+from pgrecall.target import Target, new_generation
 
 
 class Described(TypedDict, total=False):

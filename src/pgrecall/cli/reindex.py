@@ -20,7 +20,7 @@ from pgrecall.cli.generations import (
 from pgrecall.cli.groups import grouped
 from pgrecall.cli.options import AsJson, Url, open_database
 from pgrecall.cli.output import as_json, err, out, print_json, remark
-from pgrecall.cli.reindex_options import Budget, Compared, Deed, Remade
+from pgrecall.cli.reindex_options import Action, Budget, CompareWith, Rebuild
 from pgrecall.cli.storage import StoredAs
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def register(app: typer.Typer) -> None:
 
 
 def reindex(
-    remade: Remade,
+    rebuild: Rebuild,
     stored: StoredAs,
     budget: Budget,
-    deed: Deed,
-    compared: Compared,
+    action: Action,
+    compare_with: CompareWith,
     name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
@@ -51,39 +51,39 @@ def reindex(
     Builds a generation from the stored texts, or goes on where it stopped. Searches keep to the old one
     until --activate. Alone, --compare and --activate take the generation that was built.
     """
-    changed = remade.asked or bool(stored.given())
-    deed.check(changed=changed)
+    changed = rebuild.asked or bool(stored.given())
+    action.check(changed=changed)
     # Read before anything is built.
-    asked = compared.options() if deed.compare else {}
+    asked = compare_with.options() if action.compare else {}
     with open_database(url) as db:
         docs = db.collection(name)
-        if deed.status:
+        if action.status:
             print_generations(docs.generations(), as_json_=as_json_)
-        elif deed.rollback:
-            docs.rollback(force=deed.force)
+        elif action.rollback:
+            docs.rollback(force=action.force)
             print_active(docs, as_json_=as_json_)
-        elif deed.drop:
-            _drop(docs, deed.generation, yes=deed.yes, as_json_=as_json_)
+        elif action.drop:
+            _drop(docs, action.generation, yes=action.yes, as_json_=as_json_)
         else:
             wanted: Changes = {
-                "embedder": remade.embedder,
-                "chunking": remade.chunking(docs),
+                "embedder": rebuild.embedder,
+                "chunking": rebuild.chunking(docs),
                 "storage": _storage(docs, stored.given()),
             }
             limits = budget.limits()
-            if deed.plan:
+            if action.plan:
                 print_plan(docs.plan_reindex(**wanted), as_json_=as_json_)
-            elif deed.queue:
+            elif action.queue:
                 print_hand_over(docs.enqueue_reindex(**limits, **wanted), as_json_=as_json_)
                 if not db.queue_status().workers:
                     remark("No worker runs yet: `pgrecall worker` adds them.")
-            elif deed.builds(changed=changed):
+            elif action.builds(changed=changed):
                 _build(docs, wanted, limits, shown=not quiet, as_json_=as_json_)
-            if deed.compare:
-                found = docs.compare(generation=deed.generation, **asked)
+            if action.compare:
+                found = docs.compare(generation=action.generation, **asked)
                 print_comparison(found, as_json_=as_json_)
-            if deed.activate:
-                docs.activate(deed.generation, force=deed.force)
+            if action.activate:
+                docs.activate(action.generation, force=action.force)
                 print_active(docs, as_json_=as_json_)
 
 

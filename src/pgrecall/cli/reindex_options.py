@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remade:
-    """What is made anew with."""
+class Rebuild:
+    """What the new generation has that the active one has not."""
 
     embedder: Annotated[
         str | None, typer.Option(help="Another model; else the same.", **HIDDEN)
@@ -63,7 +63,7 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class CompareWith:
     """What the generations are asked to compare them."""
 
     queries: Annotated[
@@ -89,7 +89,7 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deed:
+class Action:
     """What is to be done; building the generation, if nothing is named."""
 
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it would do, and cost.")] = (

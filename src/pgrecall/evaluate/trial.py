@@ -10,7 +10,6 @@ from statistics import median
 
 import numpy as np
 
-from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import Embedder, known_model, open_embedder
 from pgrecall.embed.steps import embed_documents
 from pgrecall.errors import DatabaseUnavailable, InvalidArgument
@@ -24,10 +23,8 @@ from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk, identified, vectorize
 from pgrecall.retrieve import SearchOptions, search_in
 from pgrecall.store import documents, graph, indexes, throwaway
-from pgrecall.store.collections import NewGeneration
 from pgrecall.store.prepared import Prepared
-from pgrecall.store.storage import Storage
-from pgrecall.target import Target
+from pgrecall.target import Target, new_generation
 from pgrecall.types import Chunk, Document, Hits
 
 #: Documents that are embedded and written together.
@@ -58,7 +55,9 @@ class Trial:
         try:
             embedder = yield from compute(partial(open_embedder, self.embedder))
             self.result = replace(self.result, embedder=embedder.name)
-            new = yield from compute(partial(_generation, embedder, self.evaluation.chunking))
+            new = yield from compute(
+                partial(new_generation, embedder, self.evaluation.chunking, None)
+            )
             generation = yield from throwaway.create(collection, new, language=language)
             yield from self._measure(Lane(generation, embedder), sample)
         except DatabaseUnavailable:
@@ -143,21 +142,6 @@ class Trial:
             p50_ms=median(milliseconds),
             p95_ms=float(np.quantile(milliseconds, 0.95)),
         )
-
-
-def _generation(embedder: Embedder, chunking: ChunkConfig | None) -> NewGeneration:
-    chunking = chunking or ChunkConfig.within(embedder.max_tokens)
-    if chunking.max_tokens > embedder.max_tokens:
-        raise InvalidArgument(
-            f"{embedder.name} takes at most {embedder.max_tokens:,} tokens, and the chunks have "
-            f"{chunking.max_tokens:,}."
-        )
-    return NewGeneration(
-        embedder=embedder.name,
-        dimensions=embedder.dimensions,
-        chunking=chunking.to_dict(),
-        storage=Storage().of(embedder.dimensions, embedder.name),
-    )
 
 
 def _batches(sample: Sequence[Document]) -> Iterator[Sequence[Document]]:
