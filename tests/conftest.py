@@ -17,12 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from hypothesis import settings
 from psycopg import sql
+
+if TYPE_CHECKING:
+    from pgrecall import Database
 
 IMAGE = "pgvector/pgvector:pg18"
 STEERING = ("PGRECALL_", "OPENAI_", "CO_API_", "COHERE_", "LANGCHAIN_", "LANGSMITH_", "PG")
@@ -133,6 +137,15 @@ def database_url(create_database: CreateDatabase, template_database: str) -> Ite
     """An empty pgrecall database: extension and tables are there."""
     with create_database(template_database) as url:
         yield url
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    """That database, open."""
+    import pgrecall
+
+    with pgrecall.connect(database_url) as opened:
+        yield opened
 
 
 @pytest.fixture

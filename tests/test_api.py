@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,12 +22,6 @@ CHUNKS = """
       FROM pgrecall.chunks AS c JOIN pgrecall.documents AS d USING (tenant_id, document_id)
      ORDER BY d.uri, c.ordinal
 """
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -14,26 +14,14 @@ import pytest
 import pgrecall
 from pgrecall import AsyncDatabase, Document, errors
 from pgrecall.types import FloatArray
+from tests.driving import go
 from tests.embedders import DeadEmbedder, TinyEmbedder
 from tests.test_api import SMALL, counts, kill_connections, paragraphs, rows, wait_for_lock
-
-T = TypeVar("T")
 
 DOCUMENTS = [
     Document(uri=f"d{n}.md", text=f"# Tide {n}\n\n{paragraphs(3, f'word{n}')}", metadata={"n": n})
     for n in range(70)
 ]
-
-
-def go(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it; tasks that it leaves behind are an error."""
-
-    async def main() -> T:
-        result = await coroutine
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        return result
-
-    return asyncio.run(main())
 
 
 def test_both_flavours_do_the_same(database_url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,12 +43,6 @@ DOCUMENTS = [
 NOW = datetime(2031, 1, 1, tzinfo=UTC)
 
 Ask = Callable[..., Hits]
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,6 @@ DOCUMENTS = [
         WORDS, WORDS[1:] + WORDS[:1], WORDS[2:] + WORDS[:2], strict=True
     )
 ]
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[pgrecall.Database]:
-    with pgrecall.connect(database_url) as db:
-        yield db
 
 
 def embed(texts: Sequence[str]) -> FloatArray:

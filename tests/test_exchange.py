@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,6 @@ class Seeing(TinyEmbedder):
 
     def embed_images(self, images: Sequence[bytes]) -> FloatArray:
         return self.embed_documents([image.hex() for image in images])
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as opened:
-        yield opened
 
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)

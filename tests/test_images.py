@@ -7,7 +7,7 @@ import io
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,6 @@ def album(tmp_path: Path) -> Path:
         (folder / f"my-{colour}_car.{suffix}").write_bytes(picture(COLOURS[colour], format=kind))
     (folder / "note.txt").write_text("A red bicycle leans on a red wall.")
     return folder
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[pgrecall.Database]:
-    with pgrecall.connect(database_url) as db:
-        yield db
 
 
 def test_pictures_and_texts_in_one_collection(db: pgrecall.Database, album: Path) -> None:

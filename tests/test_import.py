@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,6 @@ from tests.acceptance.conftest import Cli, cli, lines, process
 __all__ = ["cli", "process"]
 
 V = ["[1,0,0]", "[0,1,0]", "[0,0,1]"]
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as opened:
-        yield opened
 
 
 def sql(url: str, statements: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import pgrecall
 from pgrecall import ChunkConfig, Collection, Document
+from tests.driving import rows
 from tests.embedders import TinyEmbedder
 
 CHUNKING = ChunkConfig(max_tokens=128, overlap_tokens=16)
@@ -42,11 +43,6 @@ def file(tmp_path: Path) -> Path:
 
 def text_of(file: Path) -> str:
     return file.read_bytes().decode().replace("\r\n", "\n").replace("\0", "")
-
-
-def rows(url: str, statement: str, *values: object) -> list[tuple[object, ...]]:
-    with psycopg.connect(url) as connection:
-        return connection.execute(statement.encode(), values).fetchall()
 
 
 def test_the_result_is_that_of_the_whole_text(database_url: str, file: Path) -> None:

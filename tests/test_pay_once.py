@@ -8,12 +8,11 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-import pgrecall
 from pgrecall import Database, Document, errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
@@ -26,12 +25,6 @@ from tests.test_api import SMALL, paragraphs, rows
 from tests.unit.test_chunking_edits import changed, deleted, document, inserted
 
 TINY = ChunkConfig(max_tokens=16, overlap_tokens=0, min_tokens=1)
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as db:
-        yield db
 
 
 def waiting(url: str) -> int:

@@ -20,6 +20,7 @@ import pgrecall
 from pgrecall import Collection, Database, Document, errors
 from pgrecall.store.runs import LOST
 from tests.acceptance.conftest import command
+from tests.driving import rows
 from tests.embedders import DeadEmbedder, PoisonedEmbedder, TinyEmbedder
 from tests.openai_server import OpenAIServer
 
@@ -29,12 +30,6 @@ COUNTS = (
     *("new", "changed", "unchanged", "removed", "chunks", "embedded", "reused", "tokens"),
     *("left", "left_tokens", "cost", "failed"),
 )
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -53,11 +48,6 @@ def note(uri: str, *sentences: int) -> Document:
     """A document of one chunk a sentence, the same for the same number."""
     lines = (f"Sentence {n} is about the harbour of town {n * 7}." for n in sentences)
     return Document(uri=uri, text="\n\n".join(lines))
-
-
-def stored(url: str, query: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        return connection.execute(query.encode()).fetchall()
 
 
 #: Documents by few names, of few sentences, so that names and texts come again.
@@ -119,7 +109,7 @@ def test_a_plan_asks_no_provider_and_needs_no_key(
     assert planned.cost == pytest.approx(planned.tokens * 0.02 / 1e6)
     assert planned.price_source is not None
     assert planned.price_source.startswith("https://")
-    assert stored(database_url, "SELECT count(*) FROM pgrecall.collections") == [(0,)]
+    assert rows(database_url, "SELECT count(*) FROM pgrecall.collections") == [(0,)]
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     docs = db.create_collection("docs", embedder=OPENAI, chunking=SMALL)
     monkeypatch.delenv("OPENAI_BASE_URL")
@@ -137,7 +127,7 @@ def test_a_plan_writes_nothing_not_even_failures(
     docs = db.create_collection("docs")
     planned = docs.plan([tmp_path, note("a", 1)])
     assert [Path(failure.uri).name for failure in planned.failed] == ["empty.txt"]
-    assert stored(database_url, "SELECT count(*) FROM pgrecall.documents") == [(0,)]
+    assert rows(database_url, "SELECT count(*) FROM pgrecall.documents") == [(0,)]
     assert docs.runs() == []
 
 
@@ -156,7 +146,7 @@ def test_time_is_estimated_from_earlier_runs(db: Database, database_url: str) ->
     assert docs.plan(note("a", 1)).seconds is None
     docs.ingest(note("a", *range(10)))
     # As if that run had taken five seconds.
-    stored(
+    rows(
         database_url,
         "UPDATE pgrecall.runs SET seen_at = started_at + interval '5 s', tokens = 500 RETURNING 1",
     )
@@ -188,7 +178,7 @@ def test_what_the_server_is_sent_stays_within_the_budget(
     assert report.left_tokens == whole.tokens - tokens
     (run,) = docs.runs()
     assert (run.state, run.left, run.tokens) == ("stopped", report.left, tokens)
-    assert stored(
+    assert rows(
         database_url, "SELECT count(*), coalesce(min(chunks), 10), coalesce(max(chunks), 10) FROM"
         " (SELECT count(*) AS chunks FROM pgrecall.chunks GROUP BY document_id) AS whole",
     ) == [(report.new, 10, 10)]  # fmt: skip
@@ -291,7 +281,7 @@ def test_a_run_that_was_killed_is_known(db: Database, tmp_path: Path, database_u
         stdout=subprocess.DEVNULL,
     )
     until = time.monotonic() + 60
-    while not stored(database_url, "SELECT 1 FROM pgrecall.documents LIMIT 1"):
+    while not rows(database_url, "SELECT 1 FROM pgrecall.documents LIMIT 1"):
         assert time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -348,7 +338,7 @@ def test_recall_is_measured_within_the_budget(
     assert (report.left, report.tokens) == (0, whole)
     assert sum(map(counted, embedder.seen)) == whole
     measured = "SELECT recall_chunks IS NOT NULL FROM pgrecall.generations"
-    assert stored(database_url, measured) == [(False,)]
+    assert rows(database_url, measured) == [(False,)]
     assert "The budget has nothing left" in caplog.text
     docs.ingest(note("one-more", 1))
-    assert stored(database_url, measured) == [(True,)]
+    assert rows(database_url, measured) == [(True,)]

@@ -18,12 +18,6 @@ INSTRUCTED = "openai:my-model?instruction_prompt=Instruct%3A%20%7Binstruction%7D
 
 
 @pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with connect(database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
     with OpenAIServer() as running:
         monkeypatch.setenv("OPENAI_BASE_URL", running.url)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,9 +18,8 @@ import pgrecall
 from pgrecall import AsyncDatabase, Document, WorkerOptions, errors
 from pgrecall.types import FloatArray
 from tests.conftest import CreateDatabase
+from tests.driving import go, rows
 from tests.embedders import DeadEmbedder, PoisonedEmbedder, TinyEmbedder
-
-T = TypeVar("T")
 
 DRAIN = WorkerOptions(drain=True, attempts=2, backoff=0.0)
 
@@ -36,23 +35,6 @@ class GatedEmbedder(TinyEmbedder):
         self.asked.set()
         assert self.may.wait(20)
         return super().embed_documents(texts)
-
-
-def rows(url: str, query: str, *params: object) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(query.encode(), params or None)
-        return cursor.fetchall() if cursor.description else []
-
-
-def go(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it; tasks that it leaves behind are an error."""
-
-    async def main() -> T:
-        result = await coroutine
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        return result
-
-    return asyncio.run(main())
 
 
 def work(url: str, embedder: TinyEmbedder, options: WorkerOptions = DRAIN) -> None:

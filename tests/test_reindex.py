@@ -35,12 +35,6 @@ def document(n: int, word: str = "tide") -> Document:
 
 
 @pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
 def docs(db: Database) -> Collection:
     made = db.create_collection("docs", embedder=TinyEmbedder(), chunking=SMALL)
     made.ingest([document(n) for n in range(20)])

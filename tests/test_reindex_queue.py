@@ -12,9 +12,9 @@ import pytest
 
 import pgrecall
 from pgrecall import Collection, Document, WorkerOptions, errors
+from tests.driving import rows
 from tests.embedders import TinyEmbedder
 from tests.openai_server import Fault, OpenAIServer
-from tests.test_queue import rows
 from tests.test_reindex import SMALL, assert_consistent, contents, document
 
 MODEL = "openai:text-embedding-3-small@48"

@@ -16,17 +16,12 @@ import pgrecall
 from pgrecall import Collection, Database, LoadOptions, TableSource, WorkerOptions
 from pgrecall.load.web import client
 from pgrecall.types import IngestReport
+from tests.driving import rows
 from tests.embedders import TinyEmbedder
 from tests.web_server import Site
 
 COUNTS = ("new", "changed", "renamed", "unchanged", "removed", "embedded", "tokens", "left")
 OPTIONS = LoadOptions(allow_private=True)
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -52,11 +47,6 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def counts(of: Any) -> list[int]:
     return [getattr(of, name) for name in COUNTS]
-
-
-def rows(url: str, query: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        return connection.execute(query.encode()).fetchall()
 
 
 def change(folder: Path) -> None:

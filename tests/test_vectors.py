@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,6 @@ from pgrecall.types import FloatArray
 from tests.embedders import TinyEmbedder
 
 D = 4
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    with pgrecall.connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
 from typing import TypedDict
@@ -12,6 +12,8 @@ from pgrecall.errors import InvalidArgument
 from pgrecall.ingest import Budget, Ingestion, Lane, Progress
 from pgrecall.ingest.job import HandOver
 from pgrecall.ingest.tablerun import TableRun, TableSource
+from pgrecall.ingest.watch import Watched
+from pgrecall.keywords import check_keywords
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath
 from pgrecall.load.scope import Sync, scopes
@@ -34,6 +36,28 @@ class Running(TypedDict, total=False):
     max_cost: float | None
 
 
+class IngestOptions(Running, total=False):
+    """What ``ingest`` and ``plan`` take besides the sources."""
+
+    #: How to read them.
+    options: LoadOptions | None
+    #: Also remove the documents that were found in these sources before and are there no more.
+    sync: bool
+    #: With ``sync``: a source may have become empty.
+    allow_empty: bool
+
+
+class WatchOptions(TypedDict, total=False):
+    """What ``watch`` takes besides the sources."""
+
+    #: How to read them.
+    options: LoadOptions | None
+    #: Called with the report so far, from several threads.
+    progress: Progress | None
+    #: A source may have become empty.
+    allow_empty: bool
+
+
 class TableChoices(Running, total=False):
     """How ``sync_table`` goes about it."""
 
@@ -49,6 +73,23 @@ class Jobs:
     """What both flavours prepare without asking the database."""
 
     _target: Target
+
+    def _taking(
+        self, sources: SourceArgument, taking: IngestOptions, *, dry: bool = False
+    ) -> tuple[Ingestion, Iterable[StrPath | Document], LoadOptions, Sync | None]:
+        """The job, the sources, how to read them, and what is to be kept in step with them."""
+        check_keywords(taking, IngestOptions)
+        options = self._loading(taking.get("options"), dry=dry)
+        given: Iterable[StrPath | Document] = listed(sources)
+        step = None
+        if taking.get("sync", False):
+            given = list(given)
+            step = Sync(
+                scopes=scopes(given),
+                tenant_id=options.tenant_id,
+                allow_empty=taking.get("allow_empty", False),
+            )
+        return self._job(options, taking, dry=dry), given, options, step
 
     def _loading(self, options: LoadOptions | None, *, dry: bool = False) -> LoadOptions:
         """How to read the sources: with images, if the embedder takes them."""
@@ -71,20 +112,32 @@ class Jobs:
             dry=dry,
         )
 
-    def _watching(self, options: LoadOptions, progress: Progress | None) -> Ingestion:
-        job = self._job(options, {"progress": progress})
-        job.notable = False
-        return job
+    def _watching(
+        self, sources: SourceArgument, following: WatchOptions
+    ) -> tuple[Callable[[], Ingestion], Watched]:
+        """What makes the job of each run, and what is followed."""
+        check_keywords(following, WatchOptions)
+        options = self._loading(following.get("options"))
+        progress = following.get("progress")
 
-    def _handing_over(self, options: LoadOptions | None) -> LoadOptions:
+        def job() -> Ingestion:
+            made = self._job(options, {"progress": progress})
+            made.notable = False
+            return made
+
+        allow_empty = following.get("allow_empty", False)
+        return job, Watched(paths(sources), options, allow_empty=allow_empty)
+
+    def _handing_over(
+        self, sources: SourceArgument, options: LoadOptions | None
+    ) -> tuple[HandOver, Iterable[StrPath | Document], LoadOptions]:
+        """The job, the sources, and how to read them."""
         options = options or LoadOptions()
-        if options.images is not None:
-            return options
-        return replace(options, images=self._target.takes_images)
-
-    def _hand_over(self, options: LoadOptions) -> HandOver:
+        if options.images is None:
+            options = replace(options, images=self._target.takes_images)
         # Without the embedder: who only hands documents over needs no key for it.
-        return HandOver(into=self._target.generation, tenant_id=options.tenant_id)
+        job = HandOver(into=self._target.generation, tenant_id=options.tenant_id)
+        return job, listed(sources), options
 
     def _table(
         self,
@@ -93,6 +146,7 @@ class Jobs:
         session: Session | AsyncSession | None,
         choices: TableChoices,
     ) -> TableRun:
+        check_keywords(choices, TableChoices)
         return TableRun(
             source=TableSource(table=source) if isinstance(source, str) else source,
             options=options,
@@ -102,17 +156,6 @@ class Jobs:
             deletes=choices.get("deletes", True),
             allow_empty=choices.get("allow_empty", False),
         )
-
-
-def kept(
-    sources: SourceArgument, options: LoadOptions, *, sync: bool, allow_empty: bool
-) -> tuple[Iterable[StrPath | Document], Sync | None]:
-    """The sources, and what is to be kept in step with them."""
-    if not sync:
-        return listed(sources), None
-    given = list(listed(sources))
-    step = Sync(scopes=scopes(given), tenant_id=options.tenant_id, allow_empty=allow_empty)
-    return given, step
 
 
 def paths(sources: SourceArgument) -> list[StrPath]:

@@ -1,6 +1,7 @@
 """A collection: what users hold in their hands, blocking or awaiting.
 
-Both classes only choose how to wait; what they do is in ``ingest``, ``retrieve`` and ``store``.
+Both classes only choose how to wait. Most of what they can do is in their parts: ``searching``, ``ingesting``,
+``exchanging`` and ``generations``.
 """
 
 from __future__ import annotations
@@ -8,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, Unpack, cast
 
-from pgrecall import errors, retrieve
-from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
-from pgrecall.context import Context
+from pgrecall import errors
 from pgrecall.exchanging import AsyncExchanging, Exchanging
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.generations import AsyncGenerations, Generations
 from pgrecall.ingesting import AsyncIngesting, Ingesting
-from pgrecall.retrieve import Questions, SearchOptions, SimilarOptions
+from pgrecall.keywords import check_keywords
+from pgrecall.searching import AsyncSearching, Searching
 from pgrecall.settle import measure_recall, settle
 from pgrecall.store import (
     collections,
@@ -32,7 +32,7 @@ from pgrecall.store.recall import RecallReport
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.store.status import CollectionStatus, IndexBuild
 from pgrecall.target import Target, follow
-from pgrecall.types import Document, FloatArray, Hit, Hits, Order
+from pgrecall.types import Document, FloatArray
 
 
 class Defaults(TypedDict, total=False):
@@ -78,28 +78,12 @@ class _Described:
         """What was chosen for it, as it was when this object was made or last configured."""
         return self._target.generation.defaults
 
-    def _context(
-        self,
-        question: Questions,
-        max_tokens: int,
-        tokenizer: str,
-        order: Order,
-        options: SearchOptions,
-    ) -> Flow[Context]:
-        return retrieve.context(
-            self._target,
-            question,
-            max_tokens=max_tokens,
-            tokenizer=tokenizer,
-            order=order,
-            options=options,
-        )
-
     def _delete(self, uris: str | Iterable[str], tenant_id: str | None) -> Flow[int]:
         named = [uris] if isinstance(uris, str) else list(uris)
         return documents.delete(self._target.generation, named, tenant_id)
 
     def _configure(self, options: Defaults) -> Flow[None]:
+        check_keywords(options, Defaults)
         for name in ("recall", "vector_weight"):
             value = cast(float | None, options.get(name))
             if value is not None and not 0 <= value <= 1:
@@ -146,61 +130,12 @@ class _Described:
         return (yield from status.status((yield from follow(self._target))))
 
 
-class Collection(_Described, Generations, Ingesting, Exchanging):
+class Collection(_Described, Searching, Generations, Ingesting, Exchanging):
     """A named set of documents that are searched together. From ``Database.collection``."""
 
     def __init__(self, target: Target, session: Session) -> None:
         super().__init__(target)
         self._session = session
-
-    def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
-        """The chunks that answer best, best first; keywords as in ``SearchOptions``.
-
-        A list of questions is searched at once, and their hits become one list.
-
-        Raises FilterError, InvalidArgument, EmbeddingError.
-        """
-        return run(retrieve.search(self._target, question, options), self._session)
-
-    def context(
-        self,
-        question: Questions,
-        *,
-        max_tokens: int = 3000,
-        tokenizer: str = "cl100k_base",
-        order: Order = "best_first",
-        **options: Unpack[SearchOptions],
-    ) -> Context:
-        """The best passages in at most ``max_tokens`` tokens of ``tokenizer``, with citations.
-
-        ``tokenizer`` is the name of the model that will read them ("gpt-4o") or of an encoding. With
-        ``order="best_last"`` the best document stands last, for models that read the end best.
-        """
-        flow = self._context(question, max_tokens, tokenizer, order, options)
-        return run(flow, self._session)
-
-    def ask(
-        self,
-        question: str,
-        *,
-        model: str | LanguageModel | None = None,
-        max_tokens: int = 3000,
-        order: Order = "best_first",
-        **options: Unpack[SearchOptions],
-    ) -> Answer:
-        """Let a language model answer from a context of ``max_tokens``; iterate over what it says.
-
-        ``model`` is a name or a LanguageModel; without it PGRECALL_LLM_MODEL names one. Afterwards
-        ``answer.verify()`` holds its markers and quotes against the passages. Raises LanguageModelUnset,
-        which says what to set, MissingExtra, and what ``search`` raises.
-        """
-        chosen = _model(model)
-        flow = self._context(question, max_tokens, chosen.tokenizer, order, options)
-        return Answer(run(flow, self._session), question, chosen)
-
-    def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
-        """The chunks of other documents most like a hit, or like a document (or its uri) as a whole."""
-        return run(retrieve.similar(self._target, to, options), self._session)
 
     def document(self, uri: str, *, tenant_id: str = "") -> Document:
         """A document as it was taken in, with its whole text; raises DocumentNotFound."""
@@ -252,47 +187,14 @@ class Collection(_Described, Generations, Ingesting, Exchanging):
         run(self._optimize(), self._session)
 
 
-class AsyncCollection(_Described, AsyncGenerations, AsyncIngesting, AsyncExchanging):
+class AsyncCollection(
+    _Described, AsyncSearching, AsyncGenerations, AsyncIngesting, AsyncExchanging
+):
     """As ``Collection``, awaited."""
 
     def __init__(self, target: Target, session: AsyncSession) -> None:
         super().__init__(target)
         self._session = session
-
-    async def search(self, question: Questions, **options: Unpack[SearchOptions]) -> Hits:
-        """As ``Collection.search``."""
-        return await run_async(retrieve.search(self._target, question, options), self._session)
-
-    async def context(
-        self,
-        question: Questions,
-        *,
-        max_tokens: int = 3000,
-        tokenizer: str = "cl100k_base",
-        order: Order = "best_first",
-        **options: Unpack[SearchOptions],
-    ) -> Context:
-        """As ``Collection.context``."""
-        flow = self._context(question, max_tokens, tokenizer, order, options)
-        return await run_async(flow, self._session)
-
-    async def ask(
-        self,
-        question: str,
-        *,
-        model: str | LanguageModel | None = None,
-        max_tokens: int = 3000,
-        order: Order = "best_first",
-        **options: Unpack[SearchOptions],
-    ) -> AsyncAnswer:
-        """As ``Collection.ask``."""
-        chosen = _model(model)
-        flow = self._context(question, max_tokens, chosen.tokenizer, order, options)
-        return AsyncAnswer(await run_async(flow, self._session), question, chosen)
-
-    async def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
-        """As ``Collection.similar``."""
-        return await run_async(retrieve.similar(self._target, to, options), self._session)
 
     async def document(self, uri: str, *, tenant_id: str = "") -> Document:
         """As ``Collection.document``."""
@@ -332,7 +234,3 @@ class AsyncCollection(_Described, AsyncGenerations, AsyncIngesting, AsyncExchang
     async def optimize(self) -> None:
         """As ``Collection.optimize``."""
         await run_async(self._optimize(), self._session)
-
-
-def _model(given: str | LanguageModel | None) -> LanguageModel:
-    return given if isinstance(given, LanguageModel) else language_model(given)

@@ -11,11 +11,10 @@ from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
 from pgrecall.flow import Flow
-from pgrecall.reindex.choice import new_generation
 from pgrecall.store import collections, wordsearch
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.storage import Storage, StorageType
-from pgrecall.target import Target
+from pgrecall.target import Target, new_generation
 
 
 class Described(TypedDict, total=False):
@@ -52,7 +51,7 @@ class Wanted:
         return new_generation(embedder, self.chunking, self.storage)
 
     def existing(self, generation: Generation) -> Target:
-        """The collection that is there, if it is what the caller asked for."""
+        """The collection that is there. Raises InvalidArgument if it is not what the caller asked for."""
         embedder = self.opened(self.embedder) if self.embedder is not None else None
         if embedder is not None and embedder.name != generation.embedder:
             asked, there = embedder.name, generation.embedder

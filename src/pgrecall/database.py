@@ -19,9 +19,9 @@ from pgrecall.embed.base import Embedder
 from pgrecall.evaluate import Evaluation, ModelReport, evaluate
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.load.discover import StrPath
-from pgrecall.store import collections, jobs, migrate, runs
+from pgrecall.queueing import AsyncQueueing, Queueing
+from pgrecall.store import collections, migrate, runs
 from pgrecall.store.borrowed import AsyncLender, Lender, address, borrow, borrow_async
-from pgrecall.store.jobs import FailedJob, QueueStatus
 from pgrecall.store.session import AsyncSession, Row, Session, check, check_async, prepare
 from pgrecall.target import Target
 from pgrecall.types import Document, Run
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pgrecall.worker import WorkerOptions
 
 
-class Database:
+class Database(Queueing):
     """An open database. From ``pgrecall.connect``; a context manager."""
 
     def __init__(self, opened: Settled, session: Session) -> None:
@@ -114,22 +114,6 @@ class Database:
         """
         return run(doctor.check(repair=repair, embedders=embedders), self._session)
 
-    def queue_status(self) -> QueueStatus:
-        """How many documents wait for workers, are in hand, or have failed."""
-        return run(jobs.status(), self._session)
-
-    def failed_jobs(self, collection: str | None = None) -> list[FailedJob]:
-        """What workers could not do, with the reasons, oldest first."""
-        return run(jobs.failed(collection), self._session)
-
-    def retry_jobs(self, job_ids: Sequence[int] | None = None) -> int:
-        """Let failed documents be tried again; None: all of them. How many there were."""
-        return run(jobs.retry(job_ids), self._session)
-
-    def discard_jobs(self, job_ids: Sequence[int] | None = None) -> int:
-        """Drop failed documents from the queue; None: all. Versions that are stored stay as they are."""
-        return run(jobs.discard(job_ids), self._session)
-
     def close(self) -> None:
         """Close the connections; the last user of the embedded server stops it."""
         self._session.close()
@@ -145,7 +129,7 @@ class Database:
         return Collection(run(flow, self._session), self._session)
 
 
-class AsyncDatabase:
+class AsyncDatabase(AsyncQueueing):
     """As ``Database``, awaited. From ``pgrecall.connect_async``; an asynchronous context manager."""
 
     def __init__(self, source: str | AsyncLender | None, home: Path | None) -> None:
@@ -223,22 +207,6 @@ class AsyncDatabase:
     ) -> Diagnosis:
         """As ``Database.verify``."""
         return await run_async(doctor.check(repair=repair, embedders=embedders), self._session)
-
-    async def queue_status(self) -> QueueStatus:
-        """As ``Database.queue_status``."""
-        return await run_async(jobs.status(), self._session)
-
-    async def failed_jobs(self, collection: str | None = None) -> list[FailedJob]:
-        """As ``Database.failed_jobs``."""
-        return await run_async(jobs.failed(collection), self._session)
-
-    async def retry_jobs(self, job_ids: Sequence[int] | None = None) -> int:
-        """As ``Database.retry_jobs``."""
-        return await run_async(jobs.retry(job_ids), self._session)
-
-    async def discard_jobs(self, job_ids: Sequence[int] | None = None) -> int:
-        """As ``Database.discard_jobs``."""
-        return await run_async(jobs.discard(job_ids), self._session)
 
     async def work(
         self,

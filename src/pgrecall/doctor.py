@@ -20,6 +20,7 @@ from pgrecall.load.markup import markup_of
 from pgrecall.store import collections, environment, identity, structure, verify
 from pgrecall.store.collections import Generation
 from pgrecall.store.environment import Check
+from pgrecall.store.faults import Checked
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.structure import Defect
 
@@ -189,7 +190,7 @@ def _check_documents(
 def _rewritten(
     diagnosis: Diagnosis,
     generation: Generation,
-    broken: verify.Checked,
+    broken: Checked,
     embedders: Mapping[str, Embedder],
 ) -> Flow[str]:
     """Chunk and embed a document again from its stored text; why that failed, or ""."""
@@ -215,7 +216,7 @@ def _rewritten(
         known=True,
         replaces=broken.version,
     )
-    job = Ingestion(lane=Lane(generation, embedder), tenant_id=broken.tenant_id)
+    job = Ingestion(lane=Lane(generation, embedder), tenant_id=broken.document.tenant_id)
     try:
         yield from compute(lambda: chunk(job, prepared))
         yield from write(job, (yield from embed(job, [prepared])))

@@ -10,6 +10,7 @@ from pgrecall.embed.base import Embedder
 from pgrecall.evaluate import JudgedQuestion
 from pgrecall.flow import run, run_async
 from pgrecall.ingest.record import recorded, recorded_async
+from pgrecall.keywords import check_keywords
 from pgrecall.reindex import compare, fill, handing, plan, switch
 from pgrecall.reindex.choice import Wanted
 from pgrecall.reindex.compare import Comparison
@@ -52,7 +53,8 @@ def _limits(limited: Limited) -> Limits:
     return Limits(limited.get("max_tokens"), limited.get("max_cost"))
 
 
-def _wanted(changes: Changes) -> Wanted:
+def _wanted(changes: Changes, declared: type = ReindexOptions) -> Wanted:
+    check_keywords(changes, declared)
     return Wanted(changes.get("embedder"), changes.get("chunking"), chosen(changes.get("storage")))
 
 
@@ -68,7 +70,7 @@ class Generations:
 
     def plan_reindex(self, **changes: Unpack[Changes]) -> ReindexPlan:
         """What ``reindex`` with these arguments would do and cost; nothing is embedded or written."""
-        return run(plan.plan(self._target, _wanted(changes)), self._session)
+        return run(plan.plan(self._target, _wanted(changes, Changes)), self._session)
 
     def reindex(
         self,
@@ -156,7 +158,7 @@ class AsyncGenerations:
 
     async def plan_reindex(self, **changes: Unpack[Changes]) -> ReindexPlan:
         """As ``Collection.plan_reindex``."""
-        return await run_async(plan.plan(self._target, _wanted(changes)), self._session)
+        return await run_async(plan.plan(self._target, _wanted(changes, Changes)), self._session)
 
     async def reindex(
         self,

@@ -7,14 +7,14 @@ from functools import partial
 from threading import Event
 from typing import Unpack
 
-from pgrecall.arguments import Jobs, Running, SourceArgument, TableChoices, kept, listed, paths
+from pgrecall.arguments import IngestOptions, Jobs, SourceArgument, TableChoices, WatchOptions
 from pgrecall.flow import run, run_async
-from pgrecall.ingest import Progress, ingest, ingest_async, plan, plan_async
+from pgrecall.ingest import ingest, ingest_async, plan, plan_async
 from pgrecall.ingest.enqueue import enqueue, enqueue_async
 from pgrecall.ingest.polling import watch_table, watch_table_async
 from pgrecall.ingest.tablerun import TableSource
 from pgrecall.ingest.tables import sync_table, sync_table_async
-from pgrecall.ingest.watch import Watched, watch, watch_async
+from pgrecall.ingest.watch import watch, watch_async
 from pgrecall.load import LoadOptions
 from pgrecall.store import runs
 from pgrecall.store.elsewhere import elsewhere, elsewhere_async
@@ -27,16 +27,11 @@ class Ingesting(Jobs):
 
     _session: Session
 
-    def ingest(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        sync: bool = False,
-        allow_empty: bool = False,
-        **running: Unpack[Running],
-    ) -> IngestReport:
+    def ingest(self, sources: SourceArgument, **taking: Unpack[IngestOptions]) -> IngestReport:
         """Take in files, folders, globs, URLs or Documents; what has not changed is skipped.
+
+        Keywords are those of ``IngestOptions``: ``options`` says how to read, ``sync`` and ``allow_empty``
+        what becomes of documents that have gone, ``max_tokens`` and ``max_cost`` limit what is spent.
 
         Each document is swapped whole. A source that cannot be read is reported in ``failed`` and stops
         nothing. With ``max_tokens`` or ``max_cost``, documents that would pass the limit are left as they
@@ -50,27 +45,14 @@ class Ingesting(Jobs):
         Raises InvalidArgument for a ``max_cost`` where no price is known, EmbeddingError if the embedder
         fails time and again, DatabaseUnavailable if the server goes away; run it again to go on.
         """
-        chosen = self._loading(options)
-        given, step = kept(sources, chosen, sync=sync, allow_empty=allow_empty)
-        return ingest(self._session, self._job(chosen, running), given, chosen, step)
+        return ingest(self._session, *self._taking(sources, taking))
 
-    def plan(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        sync: bool = False,
-        allow_empty: bool = False,
-        **running: Unpack[Running],
-    ) -> Plan:
+    def plan(self, sources: SourceArgument, **taking: Unpack[IngestOptions]) -> Plan:
         """What ``ingest`` would do with the same arguments, and what that would cost.
 
         Reads the sources and the database, writes nothing, asks no provider and needs no API key.
         """
-        chosen = self._loading(options, dry=True)
-        given, step = kept(sources, chosen, sync=sync, allow_empty=allow_empty)
-        job = self._job(chosen, running, dry=True)
-        return plan(self._session, job, given, chosen, step)
+        return plan(self._session, *self._taking(sources, taking, dry=True))
 
     def runs(self, *, limit: int = 20) -> list[Run]:
         """The last ingestions, newest first: what they did, and what was spent on them."""
@@ -84,26 +66,22 @@ class Ingesting(Jobs):
         In a transaction that is open on a connection of yours, the documents are handed over when it
         commits. A newer version of a document takes the place of one that waits.
         """
-        chosen = self._handing_over(options)
-        return enqueue(self._session, self._hand_over(chosen), listed(sources), chosen)
+        return enqueue(self._session, *self._handing_over(sources, options))
 
     def watch(
         self,
         sources: SourceArgument,
         *,
-        options: LoadOptions | None = None,
-        progress: Progress | None = None,
-        allow_empty: bool = False,
         stop: Event | None = None,
+        **following: Unpack[WatchOptions],
     ) -> Iterator[IngestReport]:
         """Follow files, folders and globs: ``ingest(sync=True)`` now and after each change, without end.
 
-        Yields the report of each run that did something. While the database or the embedder is out of
+        Keywords are those of ``WatchOptions``, as in ``ingest``. Yields the report of each run that did
+        something. While the database or the embedder is out of
         order, changes are kept and tried again; a warning is logged. Setting ``stop`` ends it.
         """
-        chosen = self._loading(options)
-        watched = Watched(paths(sources), chosen, allow_empty=allow_empty)
-        return watch(self._session, lambda: self._watching(chosen, progress), watched, stop)
+        return watch(self._session, *self._watching(sources, following), stop)
 
     def sync_table(
         self,
@@ -161,34 +139,14 @@ class AsyncIngesting(Jobs):
     _session: AsyncSession
 
     async def ingest(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        sync: bool = False,
-        allow_empty: bool = False,
-        **running: Unpack[Running],
+        self, sources: SourceArgument, **taking: Unpack[IngestOptions]
     ) -> IngestReport:
         """As ``Collection.ingest``."""
-        chosen = self._loading(options)
-        given, step = kept(sources, chosen, sync=sync, allow_empty=allow_empty)
-        job = self._job(chosen, running)
-        return await ingest_async(self._session, job, given, chosen, step)
+        return await ingest_async(self._session, *self._taking(sources, taking))
 
-    async def plan(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        sync: bool = False,
-        allow_empty: bool = False,
-        **running: Unpack[Running],
-    ) -> Plan:
+    async def plan(self, sources: SourceArgument, **taking: Unpack[IngestOptions]) -> Plan:
         """As ``Collection.plan``."""
-        chosen = self._loading(options, dry=True)
-        given, step = kept(sources, chosen, sync=sync, allow_empty=allow_empty)
-        job = self._job(chosen, running, dry=True)
-        return await plan_async(self._session, job, given, chosen, step)
+        return await plan_async(self._session, *self._taking(sources, taking, dry=True))
 
     async def runs(self, *, limit: int = 20) -> list[Run]:
         """As ``Collection.runs``."""
@@ -199,22 +157,13 @@ class AsyncIngesting(Jobs):
         self, sources: SourceArgument, *, options: LoadOptions | None = None
     ) -> EnqueueReport:
         """As ``Collection.enqueue``."""
-        chosen = self._handing_over(options)
-        job = self._hand_over(chosen)
-        return await enqueue_async(self._session, job, listed(sources), chosen)
+        return await enqueue_async(self._session, *self._handing_over(sources, options))
 
     def watch(
-        self,
-        sources: SourceArgument,
-        *,
-        options: LoadOptions | None = None,
-        progress: Progress | None = None,
-        allow_empty: bool = False,
+        self, sources: SourceArgument, **following: Unpack[WatchOptions]
     ) -> AsyncGenerator[IngestReport, None]:
         """As ``Collection.watch``; cancelling ends it."""
-        chosen = self._loading(options)
-        watched = Watched(paths(sources), chosen, allow_empty=allow_empty)
-        return watch_async(self._session, lambda: self._watching(chosen, progress), watched)
+        return watch_async(self._session, *self._watching(sources, following))
 
     async def sync_table(
         self,

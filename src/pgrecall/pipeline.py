@@ -93,6 +93,20 @@ async def from_thread(items: Iterable[T]) -> AsyncGenerator[T, None]:
         yield item
 
 
+async def in_thread(work: Callable[[], T]) -> T:
+    """The result of ``work``, done in a thread. A cancellation waits for its end: no thread can be stopped.
+
+    So whoever closes what it works on, when cancelled, closes it after it and not under its hands.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        task.exception()  # Nobody waits for it any more.
+        raise
+
+
 async def ahead_async(items: AsyncGenerator[T, None], depth: int = 1) -> AsyncGenerator[T, None]:
     """As ``ahead``, with a task instead of a thread."""
     buffer: asyncio.Queue[T | _End] = asyncio.Queue(depth)

@@ -63,7 +63,7 @@ def measure_recall(
     """Measure with so many questions: logged ones, at most half, and pieces of the stored texts.
 
     Where the embedder is only a name, with stand-ins for questions, made of stored vectors. Raises
-    InvalidArgument where all is exact.
+    InvalidArgument where all is exact, EmbeddingError if ``afford`` refuses the tokens of the questions.
     """
     if isinstance(embedder, DeclaredEmbedder):
         return (yield from recall.measure(generation, None, stand_ins=questions))

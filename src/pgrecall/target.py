@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pgrecall import errors
+from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder, reopen_embedder
 from pgrecall.embed.base import Embedder, takes_images
 from pgrecall.embed.offline import Offline, offline, sees
 from pgrecall.flow import Flow
 from pgrecall.rerank import Reranker
 from pgrecall.store import collections, queries
-from pgrecall.store.collections import Generation
+from pgrecall.store.collections import Generation, NewGeneration
+from pgrecall.store.storage import Storage
 
 T = TypeVar("T")
 
@@ -39,7 +41,10 @@ class Target:
         return self.embedder_of(self.generation)
 
     def embedder_of(self, generation: Generation) -> Embedder:
-        """The embedder that made the vectors of a generation; raises as ``open_embedder`` does."""
+        """The embedder that made the vectors of a generation.
+
+        Raises as ``open_embedder`` does, and InvalidArgument if it makes vectors of another length.
+        """
         embedder = self.open(generation.embedder, generation.dimensions)
         if embedder.dimensions != generation.dimensions:
             raise errors.InvalidArgument(
@@ -50,7 +55,10 @@ class Target:
         return embedder
 
     def open(self, name: str, dimensions: int | None = None) -> Embedder:
-        """The embedder of that name: the caller's own if there is one, else opened once."""
+        """The embedder of that name: the caller's own if there is one, else opened once.
+
+        Raises as ``open_embedder`` does.
+        """
         if name not in self._embedders:
             try:
                 self._embedders[name] = (
@@ -101,3 +109,25 @@ def following(target: Target, work: Callable[[Generation], Flow[T]]) -> Flow[T]:
         except errors.GenerationChanged:
             yield from follow(target)
     return (yield from work(target.generation))
+
+
+def new_generation(
+    embedder: Embedder, chunking: ChunkConfig | None, storage: Storage | None
+) -> NewGeneration:
+    """What a generation of that embedder would be; without ``chunking``, with chunks that the model takes.
+
+    Raises InvalidArgument for chunks that it does not take, and storage that its vectors do not fit.
+    """
+    chunking = chunking or ChunkConfig.within(embedder.max_tokens)
+    if chunking.max_tokens > embedder.max_tokens:
+        raise errors.InvalidArgument(
+            f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
+            f"make max_tokens={chunking.max_tokens:,} smaller."
+        )
+    return NewGeneration(
+        embedder=embedder.name,
+        dimensions=embedder.dimensions,
+        chunking=chunking.to_dict(),
+        # A plan may not know the length of vectors yet; nothing is made of it.
+        storage=(storage or Storage()).of(embedder.dimensions or 1, embedder.name),
+    )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import UUID
 
-import certifi
 import pytest
 
 from pgrecall.answer import Answer, AsyncAnswer, LanguageModel, language_model
@@ -37,13 +35,7 @@ CONTEXT = Context(text='[1] saturn.md\n"""\nThe rings are ice\n"""', citations=(
 QUESTION = "What are the rings made of?"
 GOOD = "Of ice: “rings are ice” [1]. Ünïcödé, 土星, 🪐 and\n\n* a list."
 
-
-@pytest.fixture(autouse=True)
-def _one_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Reading all of them, which plain HTTP does not need, would be most of the tests' time."""
-    first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
-    (tmp_path / "one.pem").write_text(first + end)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "one.pem"))
+pytestmark = pytest.mark.usefixtures("one_certificate")
 
 
 @pytest.fixture

@@ -10,10 +10,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
-import certifi
 import numpy as np
 import pytest
 
@@ -31,13 +29,7 @@ QUICK = Backoff(attempts=4, first=0.001, longest=0.005)
 RULED = ("-" * 60 + " ") * 520
 PER_REQUEST = 37
 
-
-@pytest.fixture(autouse=True)
-def _one_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Reading all of them, which plain HTTP does not need, would be most of the tests' time."""
-    first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
-    (tmp_path / "one.pem").write_text(first + end)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "one.pem"))
+pytestmark = pytest.mark.usefixtures("one_certificate")
 
 
 @pytest.fixture

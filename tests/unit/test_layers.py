@@ -18,10 +18,10 @@ FLOORS: list[set[str]] = [
     {"adapters"},
     {"__init__"},
     {"database"},
-    {"connecting"},
+    {"connecting", "queueing"},
     {"creating"},
     {"collection"},
-    {"generations", "ingesting", "exchanging"},
+    {"searching", "generations", "ingesting", "exchanging"},
     {"arguments"},
     {"transfer", "worker"},
     {"reindex"},
@@ -31,7 +31,7 @@ FLOORS: list[set[str]] = [
     {"candidates", "settle", "cutting"},
     {"chunking", "context", "load", "embed", "refine", "rerank", "store"},
     {"pipeline", "flow", "settings", "telemetry", "tokens", "exchange", "pictures", "longtext"},
-    {"errors", "types"},
+    {"errors", "types", "keywords"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

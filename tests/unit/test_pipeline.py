@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgrecall.pipeline import ahead, ahead_async, from_thread, spread, spread_async
+from pgrecall.pipeline import ahead, ahead_async, from_thread, in_thread, spread, spread_async
 
 
 @pytest.fixture(autouse=True)
@@ -278,3 +278,39 @@ def test_spread_async_keeps_order_and_leaves_no_task_behind() -> None:
 
     assert asyncio.run(main()) == 1
     assert results == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_cancellation_waits_for_the_thread(fails: bool) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        assert go_on.wait(5)
+        done.append("work")
+        if fails:
+            raise RuntimeError
+
+    async def main() -> None:
+        task = asyncio.create_task(in_thread(work))
+        await asyncio.to_thread(begun.wait, 5)
+        task.cancel()
+        await asyncio.wait([task], timeout=0.02)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        done.append("closed")
+
+    asyncio.run(main())
+    assert done == ["work", "closed"]
+
+
+def test_in_thread_gives_the_result_or_the_error() -> None:
+    async def main() -> None:
+        assert await in_thread(threading.get_ident) != threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            await in_thread(lambda: 1 // 0)
+
+    asyncio.run(main())

@@ -7,10 +7,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from pgrecall.cli.options import ModeOption, Tenant, Where, one_of, parsed
+from pgrecall.cli.options import HIDDEN, ModeOption, Tenant, Where, one_of, parsed
 from pgrecall.types import Around, Mode
-
-_HIDDEN: dict[str, Any] = {"show_default": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +19,16 @@ class Asked:
     where: Where = None
     tenant: Tenant = None
     uri_prefix: Annotated[
-        str | None, typer.Option("--prefix", help="Only uris that start so.", **_HIDDEN)
+        str | None, typer.Option("--prefix", help="Only uris that start so.", **HIDDEN)
     ] = None
     instruction: Annotated[
         str | None,
-        typer.Option(
-            help="What the search is for: for models that follow instructions.", **_HIDDEN
-        ),
+        typer.Option(help="What the search is for: for models that follow instructions.", **HIDDEN),
     ] = None
     min_similarity: Annotated[
         float | None,
         typer.Option(
-            help="Only passages whose vector is at least that similar, -1 to 1.", **_HIDDEN
+            help="Only passages whose vector is at least that similar, -1 to 1.", **HIDDEN
         ),
     ] = None
     rerank: Annotated[
@@ -41,13 +37,13 @@ class Asked:
             metavar="NAME",
             help="A reranker that decides the order: cohere:MODEL, cross-encoder:MODEL or "
             "late-interaction:MODEL.",
-            **_HIDDEN,
+            **HIDDEN,
         ),
     ] = None
     recent: Annotated[
         str | None,
         typer.Option(
-            metavar="FIELD", help="Prefer what is newer by this date in the metadata.", **_HIDDEN
+            metavar="FIELD", help="Prefer what is newer by this date in the metadata.", **HIDDEN
         ),
     ] = None
     half_life: Annotated[
@@ -61,19 +57,19 @@ class Asked:
         float, typer.Option(help="Put back what is like a better hit: 0 (not at all) to 1.")
     ] = 0.0
     per_document: Annotated[
-        int | None, typer.Option(help="How many hits a document may have.", **_HIDDEN)
+        int | None, typer.Option(help="How many hits a document may have.", **HIDDEN)
     ] = None
     expand: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join(get_args(Around)), help="Show more of the document.", **_HIDDEN
+            metavar="|".join(get_args(Around)), help="Show more of the document.", **HIDDEN
         ),
     ] = None
     expand_by: Annotated[
-        int | None, typer.Option(help="With --expand: chunks on each side, at most.", **_HIDDEN)
+        int | None, typer.Option(help="With --expand: chunks on each side, at most.", **HIDDEN)
     ] = None
     candidates: Annotated[
-        int | None, typer.Option(help="How many rows these options look at.", **_HIDDEN)
+        int | None, typer.Option(help="How many rows these options look at.", **HIDDEN)
     ] = None
 
     def options(self) -> Any:
@@ -105,5 +101,5 @@ class Asked:
 
 Also = Annotated[
     list[str] | None,
-    typer.Option("--also", help="Another question; the hits become one list.", **_HIDDEN),
+    typer.Option("--also", help="Another question; the hits become one list.", **HIDDEN),
 ]

@@ -24,7 +24,7 @@ from pgrecall.cli.output import (
 
 if TYPE_CHECKING:
     from pgrecall.evaluate import ModelReport, ModelResult
-    from pgrecall.evaluate.models import Progress
+    from pgrecall.evaluate.sample import Progress
     from pgrecall.store.recall import RecallReport
     from pgrecall.types import FloatArray
 
@@ -100,7 +100,7 @@ def models(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help='One question a line, or {"question": ..., "relevant": [uri]}. Without judgements: '
+            help='One question a line, or {"question": ..., "relevant": \\[uri]}. Without judgements: '
             "pieces of the texts.",
         ),
     ] = None,

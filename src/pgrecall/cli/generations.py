@@ -82,8 +82,11 @@ def print_plan(plan: ReindexPlan, *, as_json_: bool) -> None:
     )
 
 
-def print_comparison(found: Comparison) -> None:
+def print_comparison(found: Comparison, *, as_json_: bool) -> None:
     """Both generations, how much their answers have in common, and where they differ most."""
+    if as_json_:
+        print_json(as_json(found))
+        return
     sides = (found.active, found.candidate)
     metrics = list(found.active.metrics)
     print_table(

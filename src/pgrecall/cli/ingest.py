@@ -16,6 +16,7 @@ from pgrecall.cli.ingest_options import Kind, Reading, Rows, Way
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
 from pgrecall.cli.output import as_json, complain, err, money, one_line, out, print_json, remark
 from pgrecall.cli.plan import print_plan
+from pgrecall.cli.storage import StoredAs
 
 if TYPE_CHECKING:
     from pgrecall.collection import Collection as Target
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     kind: Kind,
+    stored: StoredAs,
     reading: Reading,
     rows: Rows,
     way: Way,
@@ -56,7 +58,7 @@ def ingest(
     sources = sources or []
     rows.check(sources)
     way.check(rows)
-    options, wanted = reading.options(), kind.wanted()
+    options, wanted = reading.options(), kind.wanted(stored)
     shown = _shower(as_json_=as_json_)
     with open_database(url) as db:
         if way.plan:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgrecall.cli import storage as cli_storage
-from pgrecall.cli.options import Tenant
+from pgrecall.cli.options import HIDDEN, Tenant
+from pgrecall.cli.storage import StoredAs
 
 if TYPE_CHECKING:
     from pgrecall.arguments import Running
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pgrecall.creating import Described
     from pgrecall.ingest import TableSource
     from pgrecall.load import LoadOptions
-
-_HIDDEN: dict[str, Any] = {"show_default": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,30 +27,27 @@ class Kind:
         typer.Option(
             envvar="PGRECALL_EMBEDDER",
             help="For a new collection, e.g. openai:text-embedding-3-small. Without it: static.",
-            **_HIDDEN,
+            **HIDDEN,
         ),
     ] = None
     chunk_tokens: Annotated[
-        int | None, typer.Option(help="Longest chunk; for a new collection.", **_HIDDEN)
+        int | None, typer.Option(help="Longest chunk; for a new collection.", **HIDDEN)
     ] = None
     chunk_overlap: Annotated[
-        int | None, typer.Option(help="Overlap; for a new collection.", **_HIDDEN)
+        int | None, typer.Option(help="Overlap; for a new collection.", **HIDDEN)
     ] = None
     text_search: Annotated[
         str | None,
-        typer.Option(help="For a new collection: pg_textsearch ranks words.", **_HIDDEN),
+        typer.Option(help="For a new collection: pg_textsearch ranks words.", **HIDDEN),
     ] = None
-    storage: cli_storage.Type = None
-    metric: cli_storage.Metric = None
-    prefix: cli_storage.Prefix = None
 
-    def wanted(self) -> Described:
+    def wanted(self, stored: StoredAs) -> Described:
         """The same as keywords of ``create_collection``."""
         return {
             "embedder": self.embedder,
             "chunking": self._chunking(),
             "text_search": self.text_search,
-            "storage": cli_storage.storage(self.storage, self.metric, self.prefix),
+            "storage": stored.wanted(),
         }
 
     def _chunking(self) -> ChunkConfig | None:
@@ -68,26 +63,26 @@ class Reading:
     """How to read."""
 
     text_field: Annotated[
-        str | None, typer.Option(help="Rows (CSV, JSONL): the text.", **_HIDDEN)
+        str | None, typer.Option(help="Rows (CSV, JSONL): the text.", **HIDDEN)
     ] = None
-    title_field: Annotated[str | None, typer.Option(help="Rows: the title.", **_HIDDEN)] = None
-    id_field: Annotated[str | None, typer.Option(help="Rows: what names a row.", **_HIDDEN)] = None
+    title_field: Annotated[str | None, typer.Option(help="Rows: the title.", **HIDDEN)] = None
+    id_field: Annotated[str | None, typer.Option(help="Rows: what names a row.", **HIDDEN)] = None
     metadata_field: Annotated[
         list[str] | None,
-        typer.Option(help="Rows: a field to filter on; repeatable.", **_HIDDEN),
+        typer.Option(help="Rows: a field to filter on; repeatable.", **HIDDEN),
     ] = None
     metadata: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Added to every document.", **_HIDDEN),
+        typer.Option(metavar="KEY=VALUE", help="Added to every document.", **HIDDEN),
     ] = None
     tenant: Tenant = None
     encoding: Annotated[
-        str | None, typer.Option(help="Of text files; found out without it.", **_HIDDEN)
+        str | None, typer.Option(help="Of text files; found out without it.", **HIDDEN)
     ] = None
     language: Annotated[
         str | None,
         typer.Option(
-            help="Of the documents, e.g. german, or detect; else what they say.", **_HIDDEN
+            help="Of the documents, e.g. german, or detect; else what they say.", **HIDDEN
         ),
     ] = None
     ocr: Annotated[
@@ -95,7 +90,7 @@ class Reading:
         typer.Option(
             metavar="LANGUAGES",
             help="Recognise text in scans and images, e.g. eng or eng+deu.",
-            **_HIDDEN,
+            **HIDDEN,
         ),
     ] = None
     allow_private: Annotated[
@@ -125,31 +120,31 @@ class Rows:
     """A table of the user's own."""
 
     table: Annotated[
-        str | None, typer.Option(help="Stay in step with a table of your own.", **_HIDDEN)
+        str | None, typer.Option(help="Stay in step with a table of your own.", **HIDDEN)
     ] = None
     sql: Annotated[
-        str | None, typer.Option(metavar="QUERY", help="The same with a query.", **_HIDDEN)
+        str | None, typer.Option(metavar="QUERY", help="The same with a query.", **HIDDEN)
     ] = None
     name: Annotated[
-        str | None, typer.Option(help="Of its rows: NAME#ID. Without it: the table's.", **_HIDDEN)
+        str | None, typer.Option(help="Of its rows: NAME#ID. Without it: the table's.", **HIDDEN)
     ] = None
     updated_field: Annotated[
         str | None,
-        typer.Option(help="When a row was changed. Without it: updated_at.", **_HIDDEN),
+        typer.Option(help="When a row was changed. Without it: updated_at.", **HIDDEN),
     ] = None
-    tenant_field: Annotated[str | None, typer.Option(help="Whose a row is.", **_HIDDEN)] = None
+    tenant_field: Annotated[str | None, typer.Option(help="Whose a row is.", **HIDDEN)] = None
     triggers: Annotated[
         bool, typer.Option("--triggers", help="Let triggers on the table note its changes.")
     ] = False
     source_url: Annotated[
         str | None,
-        typer.Option(help="The database of the table, if it is another.", **_HIDDEN),
+        typer.Option(help="The database of the table, if it is another.", **HIDDEN),
     ] = None
     full: Annotated[bool, typer.Option("--full", help="Read every row again.")] = False
     every: Annotated[
         float | None,
         typer.Option(
-            min=0.1, help="With --watch: seconds between two looks at a table (10).", **_HIDDEN
+            min=0.1, help="With --watch: seconds between two looks at a table (10).", **HIDDEN
         ),
     ] = None
 
@@ -211,11 +206,11 @@ class Way:
         bool, typer.Option("--plan", help="Only say what would be done, and what it would cost.")
     ] = False
     max_tokens: Annotated[
-        int | None, typer.Option(min=0, help="Embed no more tokens than that.", **_HIDDEN)
+        int | None, typer.Option(min=0, help="Embed no more tokens than that.", **HIDDEN)
     ] = None
     max_cost: Annotated[
         float | None,
-        typer.Option(min=0, help="Spend no more US dollars, by list price.", **_HIDDEN),
+        typer.Option(min=0, help="Spend no more US dollars, by list price.", **HIDDEN),
     ] = None
 
     def limits(self) -> Running:

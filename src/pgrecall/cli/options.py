@@ -12,6 +12,9 @@ from pgrecall.types import Mode, Order
 if TYPE_CHECKING:
     from pgrecall.database import Database
 
+#: Of an option: what it is without being given needs no words.
+HIDDEN: dict[str, Any] = {"show_default": False}
+
 Question = Annotated[str, typer.Argument(help="What you want to know.", show_default=False)]
 ModeOption = Annotated[
     str, typer.Option("--mode", "-m", help=f"One of: {', '.join(get_args(Mode))}.")

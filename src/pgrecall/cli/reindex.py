@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgrecall.cli import storage as cli_storage
 from pgrecall.cli.generations import (
     print_active,
     print_comparison,
@@ -18,11 +17,13 @@ from pgrecall.cli.generations import (
     print_plan,
     print_report,
 )
+from pgrecall.cli.groups import grouped
 from pgrecall.cli.options import AsJson, Url, open_database
 from pgrecall.cli.output import as_json, err, out, print_json, remark
+from pgrecall.cli.reindex_options import Action, Budget, CompareWith, Rebuild
+from pgrecall.cli.storage import StoredAs
 
 if TYPE_CHECKING:
-    from pgrecall.chunking import ChunkConfig
     from pgrecall.collection import Collection
     from pgrecall.generations import Changes, Limited
     from pgrecall.reindex.work import Progress, ReindexReport
@@ -31,74 +32,16 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(reindex)
+    app.command()(grouped(reindex))
 
 
 def reindex(
+    rebuild: Rebuild,
+    stored: StoredAs,
+    budget: Budget,
+    action: Action,
+    compare_with: CompareWith,
     name: Annotated[str, typer.Argument(help="The collection.", show_default=False)],
-    embedder: Annotated[
-        str | None, typer.Option(show_default=False, help="Another model; else the same.")
-    ] = None,
-    chunk_tokens: Annotated[
-        int | None, typer.Option(show_default=False, help="Longest chunk; else the same.")
-    ] = None,
-    chunk_overlap: Annotated[
-        int | None, typer.Option(show_default=False, help="Overlap; else the same.")
-    ] = None,
-    storage: cli_storage.Type = None,
-    metric: cli_storage.Metric = None,
-    prefix: cli_storage.Prefix = None,
-    queue: Annotated[
-        bool, typer.Option("--queue", help="Leave it to workers (`pgrecall worker`).")
-    ] = False,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(min=0, show_default=False, help="Stop before more tokens are embedded."),
-    ] = None,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(min=0, show_default=False, help="Stop before it costs more US dollars."),
-    ] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Only say what it would do, and cost.")
-    ] = False,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Ask the active generation and the new one.")
-    ] = False,
-    queries: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help='--compare: one question a line, or {"question": ..., "relevant": [uri]}. '
-            "Without it: pieces of the texts.",
-        ),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", help="--compare: hits of each question.")] = 10,
-    mode: Annotated[
-        str, typer.Option("--mode", "-m", help="--compare: hybrid, vector or text.")
-    ] = "hybrid",
-    activate: Annotated[
-        bool, typer.Option("--activate", help="Search the new generation from now on.")
-    ] = False,
-    rollback: Annotated[
-        bool, typer.Option("--rollback", help="Search the generation before again.")
-    ] = False,
-    drop: Annotated[
-        bool, typer.Option("--drop", help="Remove the retired generations, or --generation.")
-    ] = False,
-    status: Annotated[bool, typer.Option("--status", help="List the generations.")] = False,
-    generation: Annotated[
-        int | None,
-        typer.Option(
-            show_default=False, help="--activate, --compare, --drop: this one, by its number."
-        ),
-    ] = None,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Activate or roll back at once, without what is missing."),
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json_: AsJson = False,
     url: Url = None,
@@ -108,60 +51,40 @@ def reindex(
     Builds a generation from the stored texts, or goes on where it stopped. Searches keep to the old one
     until --activate. Alone, --compare and --activate take the generation that was built.
     """
-    stored = cli_storage.given(storage, metric, prefix)
-    changes = bool(stored) or any(
-        value is not None for value in (embedder, chunk_tokens, chunk_overlap)
-    )
-    if sum((plan, rollback, drop, status, compare or activate)) > 1:
-        raise typer.BadParameter(
-            "One of --plan, --rollback, --drop, --status, or --compare and --activate."
-        )
-    if changes and (rollback or drop or status):
-        raise typer.BadParameter("--rollback, --drop and --status take no embedder and no chunks.")
-    if queue and (compare or activate):
-        raise typer.BadParameter(
-            "--queue hands the work over; --compare and --activate come when --status shows that it is done."
-        )
+    changed = rebuild.asked or bool(stored.given())
+    action.check(changed=changed)
+    # Read before anything is built.
+    asked = compare_with.options() if action.compare else {}
     with open_database(url) as db:
         docs = db.collection(name)
-        if status:
+        if action.status:
             print_generations(docs.generations(), as_json_=as_json_)
-        elif rollback:
-            docs.rollback(force=force)
+        elif action.rollback:
+            docs.rollback(force=action.force)
             print_active(docs, as_json_=as_json_)
-        elif drop:
-            _drop(docs, generation, yes=yes, as_json_=as_json_)
+        elif action.drop:
+            _drop(docs, action.generation, yes=action.yes, as_json_=as_json_)
         else:
             wanted: Changes = {
-                "embedder": embedder,
-                "chunking": _chunking(docs, chunk_tokens, chunk_overlap),
-                "storage": _storage(docs, stored),
+                "embedder": rebuild.embedder,
+                "chunking": rebuild.chunking(docs),
+                "storage": _storage(docs, stored.given()),
             }
-            limits: Limited = {"max_tokens": max_tokens, "max_cost": max_cost}
-            if plan:
+            limits = budget.limits()
+            if action.plan:
                 print_plan(docs.plan_reindex(**wanted), as_json_=as_json_)
-            elif queue:
+            elif action.queue:
                 print_hand_over(docs.enqueue_reindex(**limits, **wanted), as_json_=as_json_)
                 if not db.queue_status().workers:
                     remark("No worker runs yet: `pgrecall worker` adds them.")
-            elif changes or not (compare or activate):
+            elif action.builds(changed=changed):
                 _build(docs, wanted, limits, shown=not quiet, as_json_=as_json_)
-            if compare:
-                _compare(docs, queries, generation, {"k": k, "mode": mode}, as_json_=as_json_)
-            if activate:
-                docs.activate(generation, force=force)
+            if action.compare:
+                found = docs.compare(generation=action.generation, **asked)
+                print_comparison(found, as_json_=as_json_)
+            if action.activate:
+                docs.activate(action.generation, force=action.force)
                 print_active(docs, as_json_=as_json_)
-
-
-def _chunking(docs: Collection, tokens: int | None, overlap: int | None) -> ChunkConfig | None:
-    from pgrecall.chunking import ChunkConfig
-
-    given = {"max_tokens": tokens, "overlap_tokens": overlap}
-    named: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if not named:
-        return None
-    (active,) = [item for item in docs.generations() if item.state == "active"]
-    return replace(ChunkConfig.from_dict(active.chunking), **named)
 
 
 def _storage(docs: Collection, given: dict[str, Any]) -> Storage | None:
@@ -207,24 +130,6 @@ def _progress(*, shown: bool) -> Iterator[Progress | None]:
             bar.update(task, total=max(report.lacking, done), completed=done, rate=rate)
 
         yield update
-
-
-def _compare(
-    docs: Collection,
-    queries: str | None,
-    generation: int | None,
-    options: Any,
-    *,
-    as_json_: bool,
-) -> None:
-    from pgrecall.evaluate.questions import read_questions
-
-    questions = None if queries is None else read_questions(queries)
-    found = docs.compare(questions, generation=generation, **options)
-    if as_json_:
-        print_json(as_json(found))
-    else:
-        print_comparison(found)
 
 
 def _drop(docs: Collection, generation: int | None, *, yes: bool, as_json_: bool) -> None:

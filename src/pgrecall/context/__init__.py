@@ -12,7 +12,7 @@ from __future__ import annotations
 from pgrecall.context.pack import MIN_TOKENS, pack
 from pgrecall.context.passages import MAX_GAP, Passage, Span, spans
 from pgrecall.context.render import SYSTEM_PROMPT, Context
-from pgrecall.context.verify import Marker, Place, Quote, Verification
+from pgrecall.context.verification import Marker, Place, Quote, Verification
 
 __all__ = [
     "MAX_GAP",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import count, takewhile
 
 from pgrecall.context.passages import best_document_first, documents
-from pgrecall.context.verify import Verification, verify
+from pgrecall.context.verification import Verification
+from pgrecall.context.verify import verify
 from pgrecall.types import Citation, Order
 
 #: Longest title path and longest uri in a header, in code points.

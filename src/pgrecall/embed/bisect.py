@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pgrecall.errors import EmbeddingError, PgrecallError
+from pgrecall.embed.outcome import Outcome
+from pgrecall.errors import EmbeddingError
 from pgrecall.flow import Flow
 from pgrecall.types import FloatArray
 
@@ -17,14 +17,6 @@ class Refused(EmbeddingError):
 
 class Suspect(EmbeddingError):
     """The provider fails whenever it is asked this: one of the texts may be the reason."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of each text, by position: its vector, or why it has none."""
-
-    answered: dict[int, FloatArray] = field(default_factory=dict)
-    refused: dict[int, PgrecallError] = field(default_factory=dict)
 
 
 #: Embeds the texts at these positions: shape (len(positions), dimensions). Raises Refused, Suspect, or

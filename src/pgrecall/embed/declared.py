@@ -71,7 +71,7 @@ def declare_embedder(name: str, dimensions: int) -> DeclaredEmbedder:
 
 
 def open_given(model: str, options: Mapping[str, object]) -> DeclaredEmbedder:
-    """``given:MODEL@DIMENSIONS``."""
+    """The embedder of ``given:MODEL@DIMENSIONS``. Raises InvalidArgument for another form, or options."""
     name, _, dimensions = model.rpartition("@")
     if options or not name or not dimensions.isdecimal():
         raise InvalidArgument(

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pgrecall.embed.bisect import Outcome, Suspect, bisected
+from pgrecall.embed.bisect import Suspect, bisected
 from pgrecall.embed.checks import check_lengths, checked_query, checked_texts, normalised
 from pgrecall.embed.models import CAUTIOUS_TOKENIZER
+from pgrecall.embed.outcome import Outcome
 from pgrecall.errors import EmbeddingError, InvalidArgument, PgrecallError
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.tokens import Tokenizer, open_tokenizer
@@ -95,20 +96,16 @@ class FunctionEmbedder:
         return vector
 
     def _documents(self, texts: list[str]) -> Flow[FloatArray]:
+        if not texts:
+            return np.empty((0, self.dimensions), np.float32)
         outcome = Outcome()
-        for start in range(0, len(texts), self._batch):
-            part = range(start, min(start + self._batch, len(texts)))
-            try:
+        with outcome.handed_over():
+            for start in range(0, len(texts), self._batch):
+                part = range(start, min(start + self._batch, len(texts)))
                 found = yield from bisected(lambda at, _: self._asked(texts, at), part)
-            except EmbeddingError as exc:
-                exc.answered = {**outcome.answered, **exc.answered}
-                raise
-            outcome.answered.update(found.answered)
-            outcome.refused.update(found.refused)
-        if outcome.refused:
-            raise _failure(outcome)
-        rows = [outcome.answered[position] for position in range(len(texts))]
-        return np.stack(rows) if rows else np.empty((0, self.dimensions), np.float32)
+                outcome.answered.update(found.answered)
+                outcome.refused.update(found.refused)
+        return outcome.vectors(len(texts))
 
     def _asked(self, texts: Sequence[str], positions: Sequence[int]) -> Flow[FloatArray]:
         try:
@@ -175,12 +172,3 @@ def _finished(answer: Any) -> Any:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, wait()).result()
-
-
-def _failure(outcome: Outcome) -> EmbeddingError:
-    position = min(outcome.refused)
-    reason = outcome.refused[position]
-    error = EmbeddingError(str(reason), answered=outcome.answered)
-    error.refused = outcome.refused
-    error.__cause__ = reason.__cause__ or reason
-    return error

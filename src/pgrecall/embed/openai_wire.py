@@ -85,7 +85,10 @@ def _vector(embedding: object) -> FloatArray:
 
 @contextmanager
 def translated_errors(asked: Asked) -> Iterator[None]:
-    """Raise the SDK's errors as ours: a TransientError for what may pass by itself."""
+    """Raise the SDK's errors as ours: a TransientError for what may pass by itself, else EmbeddingError.
+
+    For an answer that is no success, the error is that of ``status_error``.
+    """
     host = asked.host
     try:
         yield

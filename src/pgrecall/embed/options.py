@@ -181,7 +181,7 @@ def _typed(kind: type[Any], option: str, value: Any) -> Any:
 
 
 def split(model: str) -> tuple[str, dict[str, Any]]:
-    """The model, and the options that are written behind it."""
+    """The model, and the options that are written behind it. Raises InvalidArgument."""
     front, _, query = model.partition("?")
     given: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
     name, at, digits = front.rpartition("@")

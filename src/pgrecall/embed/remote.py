@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import cached_property
 from threading import Lock
 from typing import Any, Self
@@ -13,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from pgrecall.embed.batching import batches
-from pgrecall.embed.bisect import Outcome, Refused, bisected
+from pgrecall.embed.bisect import Refused, bisected
 from pgrecall.embed.checks import (
     check_lengths,
     checked_query,
@@ -25,10 +24,11 @@ from pgrecall.embed.checks import (
 from pgrecall.embed.gather import in_tasks, in_threads
 from pgrecall.embed.models import CAUTIOUS_TOKENIZER, KnownModel
 from pgrecall.embed.options import RemoteOptions
+from pgrecall.embed.outcome import Outcome
 from pgrecall.embed.sending import Sender
 from pgrecall.embed.service import Service
 from pgrecall.embed.throttle import Throttle
-from pgrecall.errors import EmbeddingError, PgrecallError
+from pgrecall.errors import EmbeddingError
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.tokens import Tokenizer, open_tokenizer
 from pgrecall.types import FloatArray
@@ -110,11 +110,11 @@ class RemoteEmbedder:
         def work(part: range, stopped: Future[None]) -> None:
             run(self._embedded(chosen, counts, part, outcome), stopped)
 
-        with _handing_over(outcome):
+        with outcome.handed_over():
             in_threads(work, parts, self._options.concurrency)
         if not chosen:
             return np.empty((0, self.dimensions), np.float32)
-        return _all(outcome, len(chosen))
+        return outcome.vectors(len(chosen))
 
     async def embed_documents_async(self, texts: Sequence[str]) -> FloatArray:
         """As ``embed_documents``."""
@@ -126,13 +126,13 @@ class RemoteEmbedder:
         async def work(part: range) -> None:
             await run_async(self._embedded(chosen, counts, part, outcome), None)
 
-        with _handing_over(outcome):
+        with outcome.handed_over():
             await in_tasks(work, parts, self._options.concurrency)
         if not chosen:
             if self._dimensions is None:
                 await run_async(self._probe(), None)
             return np.empty((0, self.dimensions), np.float32)
-        return _all(outcome, len(chosen))
+        return outcome.vectors(len(chosen))
 
     def embed_query(self, text: str, *, instruction: str | None = None) -> FloatArray:
         """Embed one question: shape (dimensions,).
@@ -190,11 +190,6 @@ class RemoteEmbedder:
             asked = [texts[position] for position in positions]
             tokens = sum(counts[position] for position in positions)
             reply = yield from self._sender.sent(asked, tokens, hasty=hasty)
-            if len(reply.vectors) != len(positions):
-                raise Refused(
-                    f"The server answered {len(positions)} texts with {len(reply.vectors)} vectors; "
-                    "check the model."
-                )
             self._check_dimensions(reply.vectors.shape[1])
             if len(positions) > 1 and not has_direction(reply.vectors).any():
                 # One bad text can spoil the vectors of all that were computed with it.
@@ -204,23 +199,22 @@ class RemoteEmbedder:
         try:
             found = yield from bisected(ask, part)
         except EmbeddingError as exc:
-            _keep(exc.answered, outcome)
+            outcome.normalise(exc.answered)
             exc.answered = {}
             raise
         outcome.refused.update(found.refused)
-        _keep(found.answered, outcome)
+        outcome.normalise(found.answered)
 
     def _asked(self, texts: Sequence[str]) -> Flow[FloatArray]:
-        tokens = sum(map(self._service.charged, texts, self._counts(texts).tolist()))
         try:
-            reply = yield from self._sender.sent(texts, tokens, query=True)
+            return (yield from self._together(texts))
         except Refused as exc:
             raise EmbeddingError(str(exc)) from exc.__cause__
-        if len(reply.vectors) != len(texts):
-            raise EmbeddingError(
-                f"The server answered {len(texts)} texts with {len(reply.vectors)} vectors; "
-                "check the model."
-            )
+
+    def _together(self, texts: Sequence[str]) -> Flow[FloatArray]:
+        """Embed questions in one request. Raises Refused, EmbeddingError."""
+        tokens = sum(map(self._service.charged, texts, self._counts(texts).tolist()))
+        reply = yield from self._sender.sent(texts, tokens, query=True)
         self._check_dimensions(reply.vectors.shape[1])
         return normalised(reply.vectors, first=None)
 
@@ -233,10 +227,8 @@ class RemoteEmbedder:
         many = "a " * (self._limit - 16)
         texts = [many + "north", many + "south"]
         try:
-            vectors = yield from self._asked(texts)
-        except EmbeddingError as exc:
-            if not isinstance(exc.__cause__, Exception) or "refuses" not in str(exc):
-                raise
+            vectors = yield from self._together(texts)
+        except Refused as exc:
             raise EmbeddingError(
                 f"{exc} Its texts may be shorter than {self._limit} tokens: pass max_tokens."
             ) from exc
@@ -275,41 +267,3 @@ class RemoteEmbedder:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-def _keep(vectors: Mapping[int, FloatArray], outcome: Outcome) -> None:
-    """Normalise what was answered; a vector without direction is a refusal of its text."""
-    if not vectors:
-        return
-    positions, rows = list(vectors), np.stack(list(vectors.values()))
-    good = has_direction(rows)
-    kept = [position for position, is_good in zip(positions, good, strict=True) if is_good]
-    outcome.answered.update(zip(kept, normalised(rows[good]), strict=True))
-    for position in set(positions) - set(kept):
-        outcome.refused[position] = EmbeddingError(no_direction(position))
-
-
-@contextmanager
-def _handing_over(outcome: Outcome) -> Iterator[None]:
-    """A failure inside takes along what was answered before it."""
-    try:
-        yield
-    except EmbeddingError as exc:
-        exc.answered, exc.refused = dict(outcome.answered), dict(outcome.refused)
-        raise
-
-
-def _all(outcome: Outcome, count: int) -> FloatArray:
-    """The vectors in order; raises EmbeddingError for the first that was refused."""
-    if not outcome.refused:
-        return np.stack([outcome.answered[position] for position in range(count)])
-    position = min(outcome.refused)
-    reason = outcome.refused[position]
-    error = EmbeddingError(_told(position, reason, count), answered=outcome.answered)
-    error.refused = outcome.refused
-    raise error from (reason.__cause__ or reason)
-
-
-def _told(position: int, reason: PgrecallError, count: int) -> str:
-    said = str(reason)
-    return said if count == 1 or said.startswith("Text ") else f"Text {position}: {said}"

@@ -159,7 +159,8 @@ def embed_queries(
 ) -> Flow[Sequence[FloatArray]]:
     """The embeddings of one question or more, each of shape (dimensions,).
 
-    Raises InvalidArgument for an instruction that the embedder has no use for.
+    Raises InvalidArgument for an instruction that the embedder has no use for, EmbeddingError for an answer
+    with another number of vectors.
     """
     _check_instruction(embedder, instruction)
     if len(texts) == 1:
@@ -214,7 +215,8 @@ def embed_documents(
 def embed_images(embedder: Embedder, images: Sequence[bytes]) -> Flow[FloatArray]:
     """The embeddings of pictures, PNG, JPEG, WebP or GIF: shape (len(images), dimensions).
 
-    Raises InvalidArgument if the embedder takes only texts, or a picture cannot be read.
+    Raises InvalidArgument if the embedder takes only texts, or a picture cannot be read, EmbeddingError for
+    an answer in another shape.
     """
     shape = len(images), embedder.dimensions
     if not images:

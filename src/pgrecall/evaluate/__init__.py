@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pgrecall.evaluate.models import Evaluation, evaluate
+from pgrecall.evaluate.models import evaluate
 from pgrecall.evaluate.questions import JudgedQuestion, read_questions
 from pgrecall.evaluate.report import ModelReport, ModelResult
+from pgrecall.evaluate.sample import Evaluation
 
 __all__ = [
     "Evaluation",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.types import Chunk, Document, FloatArray, Markup
+from pgrecall.types import Chunk, Document, DocumentFields, FloatArray
 
 #: Stands between the chunks where they make the text of their document.
 BETWEEN = "\n\n"
@@ -39,23 +38,10 @@ class EmbeddedChunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EmbeddedDocument:
-    """A document with its chunks. Fields that are not explained are those of ``Document``."""
+class EmbeddedDocument(DocumentFields):
+    """A document with its chunks. Without a text, the chunks' contents, one after the other, are it."""
 
-    uri: str
     chunks: Sequence[EmbeddedChunk]
-    #: None: the chunks' contents, one after the other, are the text.
-    text: str | None = None
-    title: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    tenant_id: str = ""
-    mime_type: str = "text/plain"
-    markup: Markup | None = None
-    language: str | None = None
-    pages: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
-    media: bytes | None = field(default=None, repr=False)
-    source: str | None = None
 
     @property
     def place(self) -> str:
@@ -70,23 +56,10 @@ class EmbeddedDocument:
 
     def document(self) -> Document:
         """It without its chunks."""
-        text = self.text
-        if text is None:
-            text = BETWEEN.join(chunk.content for chunk in self.chunks)
-        return Document(
-            uri=self.uri,
-            text=text,
-            title=self.title,
-            metadata=self.metadata,
-            tenant_id=self.tenant_id,
-            mime_type=self.mime_type,
-            markup=self.markup,
-            language=self.language,
-            pages=self.pages,
-            notes=self.notes,
-            media=self.media,
-            source=self.source,
-        )
+        said = {field.name: getattr(self, field.name) for field in fields(DocumentFields)}
+        if self.text is None:
+            said["text"] = BETWEEN.join(chunk.content for chunk in self.chunks)
+        return Document(**said)
 
 
 def placed(given: EmbeddedDocument, text: str, count: Callable[[str], int]) -> list[Chunk]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from functools import partial
 
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.cutter import Cutting
@@ -18,7 +18,7 @@ from pgrecall.ingest.stages import embed, select, write
 from pgrecall.ingest.sync import begin, finish
 from pgrecall.load import LoadOptions
 from pgrecall.load.scope import Sync
-from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
+from pgrecall.pipeline import ahead, ahead_async, in_thread, spread, spread_async
 from pgrecall.settle import settle
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import AsyncSession, Session
@@ -119,11 +119,12 @@ async def _groups_async(
     with closing(Cutting(job)) as cutting:
         async with aclosing(ahead_async(read)) as read_ahead:
             async for batch in read_ahead:
-                await asyncio.to_thread(cutting.add, await run_async(select(job, batch), session))
-                while await asyncio.to_thread(cutting.fill, group):
+                items = await run_async(select(job, batch), session)
+                await in_thread(partial(cutting.add, items))
+                while await in_thread(partial(cutting.fill, group)):
                     yield group
                     group = Group()
-        while await asyncio.to_thread(cutting.fill, group, last=True):
+        while await in_thread(partial(cutting.fill, group, last=True)):
             yield group
             group = Group()
     if group.items:

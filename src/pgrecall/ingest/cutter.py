@@ -110,6 +110,9 @@ class _Spare:
     """The process of the last run, which the next one may have. It ends by itself when it has been idle."""
 
     def __init__(self) -> None:
+        self._empty()
+
+    def _empty(self) -> None:
         self._lock = Lock()
         self._cutter: Cutter | None = None
 
@@ -137,7 +140,8 @@ class _Spare:
         """In a process that was forked: the other process is not its own."""
         if self._cutter is not None:
             self._cutter.disown()
-        self.__init__()  # type: ignore[misc]  # the lock too: it may be held by a thread that is not here
+        # The lock too: it may be held by a thread that is not here.
+        self._empty()
 
 
 spare = _Spare()

@@ -29,8 +29,29 @@ class _Record:
 
     job: Ingestion
     number: int
+    kind: RunKind
+    #: What it broke off with.
+    failure: BaseException | None = None
     #: By generation, the rows of its branches that have embedded something.
     branches: dict[int, int] = field(default_factory=dict)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Note how long it takes, and what it breaks off with."""
+        name = self.job.generation.collection
+        began = time.perf_counter()
+        try:
+            with telemetry.span(
+                f"pgrecall.{self.kind} {name}",
+                {"pgrecall.collection": name},
+                details={"pgrecall.run_id": self.number},
+            ):
+                yield
+        except BaseException as exc:
+            self.failure = exc
+            raise
+        finally:
+            self.job.report.seconds = time.perf_counter() - began
 
 
 @contextmanager
@@ -40,19 +61,13 @@ def recorded(session: Session, job: Ingestion, kind: RunKind = "ingest") -> Iter
     over = Event()
     alive = Thread(target=_beat, args=(session, record, over), daemon=True)
     alive.start()
-    failure: BaseException | None = None
-    began = time.perf_counter()
     try:
-        with _observed(job, record.number, kind):
+        with record.kept():
             yield
-    except BaseException as exc:
-        failure = exc
-        raise
     finally:
-        job.report.seconds = time.perf_counter() - began
         over.set()
         alive.join()
-        run(_end(record, failure), session)
+        run(_end(record), session)
 
 
 def _beat(session: Session, record: _Record, over: Event) -> None:
@@ -68,19 +83,13 @@ async def recorded_async(
     record = await run_async(_begin(job, kind), session)
     over = asyncio.Event()
     alive = asyncio.create_task(_beat_async(session, record, over))
-    failure: BaseException | None = None
-    began = time.perf_counter()
     try:
-        with _observed(job, record.number, kind):
+        with record.kept():
             yield
-    except BaseException as exc:
-        failure = exc
-        raise
     finally:
-        job.report.seconds = time.perf_counter() - began
         over.set()
         await alive
-        await run_async(_end(record, failure), session)
+        await run_async(_end(record), session)
 
 
 async def _beat_async(session: AsyncSession, record: _Record, over: asyncio.Event) -> None:
@@ -91,22 +100,13 @@ async def _beat_async(session: AsyncSession, record: _Record, over: asyncio.Even
         await run_async(_alive(record), session)
 
 
-def _observed(job: Ingestion, number: int, kind: RunKind) -> telemetry.Span:
-    name = job.generation.collection
-    return telemetry.span(
-        f"pgrecall.{kind} {name}",
-        {"pgrecall.collection": name},
-        details={"pgrecall.run_id": number},
-    )
-
-
 def _begin(job: Ingestion, kind: RunKind) -> Flow[_Record]:
     number = yield from runs.begin(job.generation, kind)
     job.report.cost = job.budget.cost(0)
     logger.info(
         "Run %d of %s began.", number, job.generation.collection, extra=_fields(job, number)
     )
-    return _Record(job, number)
+    return _Record(job, number, kind)
 
 
 def _alive(record: _Record) -> Flow[None]:
@@ -131,9 +131,9 @@ def _branches(record: _Record) -> Flow[list[tuple[int, Ingestion]]]:
     return found
 
 
-def _end(record: _Record, failure: BaseException | None) -> Flow[None]:
+def _end(record: _Record) -> Flow[None]:
     job, number = record.job, record.number
-    state, error = _outcome(job, failure)
+    state, error = _outcome(job, record.failure)
     fields = {**_fields(job, number), "state": state, "error": error}
     logger.info("Run %d of %s: %s.", number, job.generation.collection, state, extra=fields)
     try:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
 from pgrecall.errors import DatabaseUnavailable, EmbeddingError, UnreadableSource
+from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.chains import ingest, ingest_async
 from pgrecall.ingest.job import Ingestion
-from pgrecall.ingest.outage import FIRST_PAUSE, LONGEST_PAUSE, unless_final
+from pgrecall.ingest.outage import Outage
 from pgrecall.ingest.stages import refused
 from pgrecall.load import LoadOptions
 from pgrecall.load.discover import StrPath, is_url, split_glob
@@ -22,8 +23,6 @@ from pgrecall.load.only import Only
 from pgrecall.load.scope import Sync, scopes
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import IngestReport
-
-logger = logging.getLogger(__name__)
 
 #: How often the watch wakes up, in milliseconds: it is how long stopping takes at most.
 WAKE = 500
@@ -50,7 +49,7 @@ class Watched:
         self.recursive = any(_is_tree(os.fsdecode(source)) for source in sources)
         self._paths: set[str] = set()
         self._all = True
-        self._failures = 0
+        self._outage = Outage()
         self._not_before = 0.0
         self._scan_again = time.monotonic() + RESCAN
 
@@ -86,18 +85,50 @@ class Watched:
         self._paths, self._all = set(), False
         left = refused(job)
         if not left:
-            self._failures, self._not_before = 0, 0.0
+            self._outage.over()
+            self._not_before = 0.0
             return
         for failure in left:
             self._paths |= {failure.uri, failure.uri.rpartition("#")[0] or failure.uri}
         self.failed(left[0].reason)
 
     def failed(self, reason: object) -> None:
-        """What was due stays so, and is tried again after a while."""
-        pause = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
-        self._failures = min(self._failures + 1, 16)
-        self._not_before = time.monotonic() + pause
-        logger.warning("%s Trying again in %.0f seconds.", reason, pause)
+        """What was due stays so, and is tried again after a while; raises what no waiting mends."""
+        self._not_before = time.monotonic() + self._outage.pause(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingest:
+    """A step: take in what is due."""
+
+    job: Ingestion
+    watched: Watched
+    sync: Sync
+
+    def perform(self, session: Session) -> IngestReport:
+        return ingest(session, self.job, self.watched.sources, self.watched.options, self.sync)
+
+    async def perform_async(self, session: AsyncSession) -> IngestReport:
+        watched = self.watched
+        return await ingest_async(session, self.job, watched.sources, watched.options, self.sync)
+
+
+def _look(
+    watched: Watched, changes: Changes, job: Callable[[], Ingestion]
+) -> Flow[IngestReport | None]:
+    """Take in what is due after these changes; the report, if there is anything to tell."""
+    watched.note(changes)
+    sync = watched.due()
+    if sync is None:
+        return None
+    try:
+        begun = job()
+        report: IngestReport = yield _Ingest(begun, watched, sync)
+    except (DatabaseUnavailable, EmbeddingError) as exc:
+        watched.failed(exc)
+        return None
+    watched.done(begun)
+    return report if sync.only is None or report.did_something else None
 
 
 def watch(
@@ -106,19 +137,8 @@ def watch(
     """Keep in step, and yield the report of each run that did something, until ``stop`` is set."""
     with _explained():
         for changes in _noticed(watched, stop or Event()):
-            watched.note(changes)
-            sync = watched.due()
-            if sync is None:
-                continue
-            try:
-                run = job()
-                report = ingest(session, run, watched.sources, watched.options, sync)
-            except (DatabaseUnavailable, EmbeddingError) as exc:
-                unless_final(exc)
-                watched.failed(exc)
-                continue
-            watched.done(run)
-            if sync.only is None or report.did_something:
+            report = run(_look(watched, changes, job), session)
+            if report is not None:
                 yield report
 
 
@@ -129,21 +149,8 @@ async def watch_async(
     with _explained():
         async with aclosing(_noticed_async(watched)) as noticed:
             async for changes in noticed:
-                watched.note(changes)
-                sync = watched.due()
-                if sync is None:
-                    continue
-                try:
-                    run = job()
-                    report = await ingest_async(
-                        session, run, watched.sources, watched.options, sync
-                    )
-                except (DatabaseUnavailable, EmbeddingError) as exc:
-                    unless_final(exc)
-                    watched.failed(exc)
-                    continue
-                watched.done(run)
-                if sync.only is None or report.did_something:
+                report = await run_async(_look(watched, changes, job), session)
+                if report is not None:
                     yield report
 
 

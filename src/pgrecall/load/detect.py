@@ -40,7 +40,10 @@ def with_language(document: Document) -> Document:
 
 
 def language_of(text: str) -> str | None:
-    """The text search configuration for a text; None where its language is not clear."""
+    """The text search configuration for a text; None where its language is not clear.
+
+    Raises MissingExtra.
+    """
     try:
         import pycld2
     except ImportError as exc:

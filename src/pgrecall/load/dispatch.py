@@ -69,7 +69,10 @@ _HTML_START = re.compile(
 def load_here(
     source: Source, options: LoadOptions, *, depth: int = 0
 ) -> Iterator[Document | Failure]:
-    """The documents of a source and of what is attached to it, read in this process."""
+    """The documents of a source and of what is attached to it, read in this process.
+
+    What cannot be read is a Failure; only MemoryError is raised.
+    """
     try:
         if depth > _MAX_DEPTH:
             raise UnreadableSource(f"The file is attached more than {_MAX_DEPTH} times over.")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 def min_max(scores: Sequence[float]) -> npt.NDArray[np.float64]:
-    """From 0 for the lowest to 1 for the highest; all 1 where all are equal."""
+    """From 0 for the lowest to 1 for the highest; all 1 where all are equal. Shape (len(scores),)."""
     values = np.asarray(scores, dtype=np.float64)
     if not values.size:
         return values

@@ -13,7 +13,7 @@ from pgrecall.flow import Flow
 from pgrecall.store import filling, generations, lifecycle
 from pgrecall.store.collections import Generation, NewGeneration
 from pgrecall.store.storage import Storage, kept
-from pgrecall.target import Target, follow
+from pgrecall.target import Target, follow, new_generation
 
 #: The number of a generation that is not there yet.
 NOT_BEGUN = 0
@@ -88,25 +88,6 @@ def _embedder(
             return target.offline_of(base.embedder, base.dimensions)
         return target.embedder_of(base)
     return target.offline_of(wanted) if offline else target.open(wanted)
-
-
-def new_generation(
-    embedder: Embedder, chunking: ChunkConfig | None, storage: Storage | None
-) -> NewGeneration:
-    """Without ``chunking``, chunks that the model takes. Raises InvalidArgument for what does not fit."""
-    chunking = chunking or ChunkConfig.within(embedder.max_tokens)
-    if chunking.max_tokens > embedder.max_tokens:
-        raise errors.InvalidArgument(
-            f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
-            f"make max_tokens={chunking.max_tokens:,} smaller."
-        )
-    return NewGeneration(
-        embedder=embedder.name,
-        dimensions=embedder.dimensions,
-        chunking=chunking.to_dict(),
-        # A plan may not know the length of vectors yet; nothing is made of it.
-        storage=(storage or Storage()).of(embedder.dimensions or 1, embedder.name),
-    )
 
 
 def _spec(generation: Generation | NewGeneration) -> tuple[Any, ...]:

@@ -67,11 +67,11 @@ def compare(
     number: int | None,
     options: SearchOptions,
 ) -> Flow[Comparison]:
-    """Ask the active generation and the one that is being built; without questions, those that were logged
-    and pieces of the texts.
+    """Ask the active generation and the one that is being built, or that of the number, the same questions.
 
-    Raises GenerationNotFound if none is being built, MissingExtra if there are judgements and no package
-    to compute metrics with.
+    Without questions, those that were logged and pieces of the texts. Raises GenerationNotFound if none is
+    being built, InvalidArgument if there is nothing to ask, MissingExtra if there are judgements and no
+    package to compute metrics with.
     """
     active = yield from follow(target)
     candidate = yield from _candidate(active, number)

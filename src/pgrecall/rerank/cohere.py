@@ -46,7 +46,7 @@ class CohereOptions:
 
 
 def open_cohere(model: str, options: Mapping[str, Any]) -> CohereReranker:
-    """The reranker of a model; options are fields of CohereOptions."""
+    """The reranker of a model; options are fields of CohereOptions. Raises InvalidArgument for others."""
     known = [option.name for option in fields(CohereOptions)]
     if unknown := sorted(options.keys() - set(known)):
         raise InvalidArgument(

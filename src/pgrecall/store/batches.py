@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from pgrecall.flow import Flow
 from pgrecall.store import generations, settling
 from pgrecall.store.collections import Generation
-from pgrecall.store.identity import Key
+from pgrecall.store.identity import Key, any_of
 from pgrecall.store.jobs import QUEUE, REINDEX
 from pgrecall.store.session import fetch, transaction
 
@@ -128,7 +128,7 @@ def divide(batch: Batch) -> Flow[None]:
         SELECT tenant_id, document_id, uri FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
         """,
-        [list({tenant for tenant, _ in batch.keys}), [identity for _, identity in batch.keys]],
+        any_of(batch.keys),
     )
     yield from done(batch, {(tenant, identity): (uri, None) for tenant, identity, uri in rows})
 

@@ -104,7 +104,10 @@ def names() -> Flow[list[str]]:
 
 
 def create(name: str, new: NewGeneration, *, defaults: Mapping[str, Any]) -> Flow[Generation]:
-    """A collection with its first generation; raises CollectionExists."""
+    """A collection with its first generation.
+
+    Raises CollectionExists, InvalidArgument for a name or a language that cannot be.
+    """
     if not name or len(name) > 200 or "\x00" in name:
         raise errors.InvalidArgument("A collection's name has 1 to 200 characters.")
     yield from _check_language(str(defaults.get("language", "english")))

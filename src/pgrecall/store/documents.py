@@ -9,7 +9,7 @@ from pgrecall.flow import Flow
 from pgrecall.longtext import LongDocument, LongText
 from pgrecall.store import lanes, reuse
 from pgrecall.store.collections import Generation
-from pgrecall.store.identity import Key
+from pgrecall.store.identity import Key, any_of
 from pgrecall.store.prepared import LONG, Prepared
 from pgrecall.store.rows import COPY, COPY_TYPES, UPSERT, chunk_rows, document_columns
 from pgrecall.store.session import Row, copy_rows, fetch, transaction
@@ -53,8 +53,7 @@ def _write(generation: Generation, batch: Sequence[Prepared]) -> Flow[None]:
             """,
             [
                 list(open_.every),
-                list({tenant for tenant, _ in replaced}),
-                [identity for _, identity in replaced],
+                *any_of(replaced),
             ],
         )
     copies = [item for prepared in batch for item in (prepared, *prepared.others)]
@@ -122,7 +121,7 @@ def _expected(batch: Sequence[Prepared]) -> Flow[Sequence[Prepared]]:
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
          ORDER BY tenant_id, document_id FOR UPDATE
         """,
-        [list({tenant for tenant, _ in bound}), [identity for _, identity in bound]],
+        any_of(bound),
     )
     versions = {(tenant, identity): version for tenant, identity, version in rows}
     return [p for p in batch if p.replaces in (None, versions.get(p.key))]

@@ -12,7 +12,7 @@ from psycopg import sql
 from pgrecall.exchange.documents import EmbeddedChunk, EmbeddedDocument
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
-from pgrecall.store.identity import Key
+from pgrecall.store.identity import Key, any_of
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.session import fetch, fetch_binary
 from pgrecall.store.vectors import decode_all
@@ -57,11 +57,7 @@ def page(generation: Generation, after: Key | None) -> Flow[Page | None]:
              ORDER BY c.tenant_id, c.document_id, c.ordinal
             """
         ).format(partition=generation.partition, column=sql.Identifier(generation.storage.column)),
-        [
-            sorted({tenant for tenant, _ in keys}),
-            [identity for _, identity in keys],
-            generation.generation_id,
-        ],
+        [*any_of(keys), generation.generation_id],
     )
     documents = []
     for (tenant, _), chunks in groupby(rows, key=lambda row: (row[0], row[1])):
@@ -81,10 +77,7 @@ def same(generation: Generation, prepared: Sequence[Prepared]) -> Flow[set[Key]]
              ORDER BY tenant_id, document_id, ordinal
             """
         ).format(partition=generation.partition, column=sql.Identifier(generation.storage.column)),
-        [
-            sorted({item.document.tenant_id for item in prepared}),
-            [item.document_id for item in prepared],
-        ],
+        any_of([item.key for item in prepared]),
     )
     stored: dict[Key, list[object]] = {item.key: [] for item in prepared}
     for tenant, identity, start, end, header, headings, vector in rows:

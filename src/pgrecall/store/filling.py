@@ -12,11 +12,11 @@ from pgrecall.errors import GenerationChanged
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.documents import copy_chunks, know_languages
-from pgrecall.store.identity import Key
+from pgrecall.store.identity import Key, any_of
 from pgrecall.store.lanes import share
 from pgrecall.store.prepared import Prepared
+from pgrecall.store.rows import DOCUMENT, document_of
 from pgrecall.store.session import fetch, transaction
-from pgrecall.types import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,41 +89,26 @@ def stored(
 ) -> Flow[list[Prepared]]:
     """Documents as they are stored, to be chunked for the generation; ``lacked``: those that it lacks."""
     rows = yield from fetch(
-        """
-        SELECT tenant_id, document_id, uri, title, mime_type, markup, language, content_hash, text, pages,
-               metadata, source, media
-          FROM pgrecall.documents
-         WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
-           AND NOT (%s AND generations @> ARRAY[%s::integer])
-        """,
-        [
-            list({tenant for tenant, _ in keys}),
-            [identity for _, identity in keys],
-            lacked,
-            generation.generation_id,
-        ],
+        sql.SQL(
+            """
+            SELECT document_id, markup, content_hash, {document}
+              FROM pgrecall.documents
+             WHERE tenant_id = ANY(%s) AND document_id = ANY(%s) AND content_hash IS NOT NULL
+               AND NOT (%s AND generations @> ARRAY[%s::integer])
+            """
+        ).format(document=DOCUMENT),
+        [*any_of(keys), lacked, generation.generation_id],
     )
     return [
         Prepared(
-            document=Document(
-                uri=row[2],
-                title=row[3],
-                mime_type=row[4],
-                language=row[6],
-                text=row[8],
-                pages=tuple(row[9]),
-                metadata=row[10],
-                media=row[12],
-                tenant_id=row[0],
-                source=row[11],
-            ),
-            document_id=row[1],
+            document=document_of(columns, usual=generation.language),
+            document_id=document_id,
             generation=generation,
-            markup=row[5],
-            content_hash=row[7],
+            markup=markup,
+            content_hash=content_hash,
             known=True,
         )
-        for row in rows
+        for document_id, markup, content_hash, *columns in rows
     ]
 
 
@@ -142,14 +127,7 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
     yield from fetch("SET LOCAL synchronous_commit = off")
     yield from share(generation.collection_id)
     number = generation.generation_id
-    there = yield from fetch(
-        "SELECT true FROM pgrecall.generations WHERE generation_id = %s AND state <> 'retired'",
-        [number],
-    )
-    if not there:
-        raise GenerationChanged(
-            f"Generation {number} is retired or was dropped meanwhile; nothing more is added to it."
-        )
+    yield from _check_open(number)
     # With the document's row changed, no other writer of it comes in between.
     rows = yield from fetch(
         """
@@ -175,12 +153,23 @@ def _fill(generation: Generation, batch: Sequence[Prepared]) -> Flow[list[Key]]:
         sql.SQL("DELETE FROM {} WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)").format(
             generation.partition
         ),
-        [list({tenant for tenant, _ in taken}), [identity for _, identity in taken]],
+        any_of(taken),
     )
     chosen = [p for p in batch if p.key in taken]
     yield from know_languages([number], chosen)
     yield from copy_chunks(chosen)
     return list(taken)
+
+
+def _check_open(number: int) -> Flow[None]:
+    there = yield from fetch(
+        "SELECT true FROM pgrecall.generations WHERE generation_id = %s AND state <> 'retired'",
+        [number],
+    )
+    if not there:
+        raise GenerationChanged(
+            f"Generation {number} is retired or was dropped meanwhile; nothing more is added to it."
+        )
 
 
 def sweep(generation: Generation) -> Flow[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from decimal import Decimal
 from uuid import UUID, uuid5
 
@@ -20,6 +21,14 @@ Key = tuple[str, UUID]
 def document_id(collection: str, document: Document) -> UUID:
     """The id of a document: the same uri of the same tenant and collection, the same id."""
     return uuid5(NAMESPACE, json.dumps([collection, document.tenant_id, document.uri]))
+
+
+def any_of(keys: Collection[Key]) -> tuple[list[str], list[UUID]]:
+    """The parameters of ``tenant_id = ANY(%s) AND document_id = ANY(%s)``.
+
+    Every id belongs to one tenant, so no pair is found that is not among the keys.
+    """
+    return sorted({tenant for tenant, _ in keys}), [identity for _, identity in keys]
 
 
 def document_hash(document: Document, markup: Markup) -> bytes:

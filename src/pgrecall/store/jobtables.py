@@ -60,7 +60,7 @@ def installed() -> list[str]:
 
 
 def check() -> None:
-    """Raise if the installed procrastinate expects tables that our migrations do not make."""
+    """Raise DatabaseError if the installed procrastinate expects tables that our migrations do not make."""
     if installed()[-1] > LAST:
         raise errors.DatabaseError(
             "The installed procrastinate is newer than this pgrecall knows: install the newest pgrecall, "

@@ -50,7 +50,7 @@ class Lanes:
 def lanes(generation: Generation) -> Flow[Lanes]:
     """Where a write of this generation may go; held (``share``) until the transaction ends.
 
-    Raises GenerationChanged if it is not the active one any more.
+    Raises GenerationChanged if it is not the active one any more, CollectionNotFound.
     """
     yield from share(generation.collection_id)
     # The row too, so that dropping the collection waits for the writers, or they for it.

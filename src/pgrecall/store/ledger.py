@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
-from pgrecall.store.identity import Key, document_id
+from pgrecall.store.identity import Key, any_of, document_id
 from pgrecall.store.session import fetch
 from pgrecall.types import Document, Failure
 
@@ -34,7 +34,7 @@ def entries(keys: Sequence[Key]) -> Flow[dict[Key, Entry]]:
           FROM pgrecall.documents
          WHERE tenant_id = ANY(%s) AND document_id = ANY(%s)
         """,
-        [list({tenant for tenant, _ in keys}), [identity for _, identity in keys]],
+        any_of(keys),
     )
     return {(row[0], row[1]): Entry(*row[2:]) for row in rows}
 

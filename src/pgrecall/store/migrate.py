@@ -84,7 +84,7 @@ def verify() -> Flow[None]:
 
 
 def check_revision(found: str | None) -> None:
-    """Raise if the tables are missing or too old."""
+    """Raise SchemaMissing or SchemaOutdated if the tables are missing or too old."""
     if found is None:
         raise errors.SchemaMissing
     # Revisions are numbers; tables newer than this package still serve it.
@@ -96,7 +96,7 @@ def check_revision(found: str | None) -> None:
 
 
 def check_extension(version: str | None, available: str | None) -> None:
-    """Raise if pgvector is missing or too old."""
+    """Raise ExtensionMissing or ExtensionTooOld if pgvector is missing or too old."""
     if version is None and available is None:
         raise errors.ExtensionMissing(
             "This server has no pgvector: install it (https://github.com/pgvector/pgvector), "

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from psycopg import sql
+
 from pgrecall.errors import DocumentNotFound
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
 from pgrecall.store.identity import document_id
+from pgrecall.store.rows import DOCUMENT, document_of
 from pgrecall.store.session import fetch
 from pgrecall.types import Document
 
@@ -28,30 +31,17 @@ def fetch_document(generation: Generation, uri: str, tenant_id: str) -> Flow[Doc
     """The stored version of a document; raises DocumentNotFound if there is none."""
     wanted = Document(uri=uri, text="", tenant_id=tenant_id)
     rows = yield from fetch(
-        """
-        SELECT content_hash IS NOT NULL, error, text, title, metadata, mime_type, markup, language,
-               pages, notes, source, media
-          FROM pgrecall.documents WHERE tenant_id = %s AND document_id = %s
-        """,
+        sql.SQL(
+            """
+            SELECT content_hash IS NOT NULL, error, {document}
+              FROM pgrecall.documents WHERE tenant_id = %s AND document_id = %s
+            """
+        ).format(document=DOCUMENT),
         [tenant_id, document_id(generation.collection, wanted)],
     )
     if not rows:
         raise DocumentNotFound(f'"{generation.collection}" has no document {uri!r}.')
-    there, error, text, title, metadata, mime_type, markup, language, *rest = rows[0]
-    pages, notes, source, media = rest
+    there, error, *columns = rows[0]
     if not there:
         raise DocumentNotFound(f"{uri!r} could not be taken in: {error}")
-    return Document(
-        uri=uri,
-        text=text,
-        title=title,
-        metadata=metadata,
-        tenant_id=tenant_id,
-        mime_type=mime_type,
-        markup=markup,
-        language=None if language == generation.language else language,
-        pages=tuple(pages),
-        notes=tuple(notes),
-        source=source,
-        media=media,
-    )
+    return document_of(columns, usual=generation.language)

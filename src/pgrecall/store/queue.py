@@ -10,12 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.store.collections import Generation
-from pgrecall.store.session import Row, fetch
+from pgrecall.store.rows import DOCUMENT, document_of
+from pgrecall.store.session import fetch
 from pgrecall.types import Document
 
 #: A document's name within its collection: (tenant_id, uri).
@@ -33,7 +35,10 @@ class Queued:
 
 
 def enqueue(generation: Generation, documents: Sequence[Document]) -> Flow[None]:
-    """Hand documents over to the workers. Older versions of them that wait are dropped."""
+    """Hand documents over to the workers. Older versions of them that wait are dropped.
+
+    Raises InvalidArgument for a document without a uri.
+    """
     for document in documents:
         if not document.uri:
             raise InvalidArgument("A document has a uri; this one's is empty.")
@@ -106,39 +111,26 @@ def supersede(
 def load(job_id: int) -> Flow[Queued | None]:
     """The document of a job; None if it is done, was dropped, or a newer version waits."""
     rows = yield from fetch(
-        """
-        SELECT q.collection_id, c.name, q.uri, q.text, q.title, q.metadata, q.tenant_id, q.mime_type,
-               q.markup, q.language, q.pages, q.notes, q.source, q.media
-          FROM pgrecall.queue AS q JOIN pgrecall.collections AS c USING (collection_id)
-         WHERE q.job_id = %s AND NOT EXISTS (
-               SELECT FROM pgrecall.queue AS n
-                WHERE n.collection_id = q.collection_id AND n.uri = q.uri
-                  AND n.tenant_id = q.tenant_id AND n.job_id > q.job_id)
-        """,
+        sql.SQL(
+            """
+            SELECT collection_id, name, {document}
+              FROM pgrecall.queue AS q JOIN pgrecall.collections AS c USING (collection_id)
+             WHERE q.job_id = %s AND NOT EXISTS (
+                   SELECT FROM pgrecall.queue AS n
+                    WHERE n.collection_id = q.collection_id AND n.uri = q.uri
+                      AND n.tenant_id = q.tenant_id AND n.job_id > q.job_id)
+            """
+        ).format(document=DOCUMENT),
         [job_id],
     )
-    return _queued(job_id, rows[0]) if rows else None
-
-
-def _queued(job_id: int, row: Row) -> Queued:
+    if not rows:
+        return None
+    collection_id, collection, *columns = rows[0]
     return Queued(
         job_id=job_id,
-        collection_id=row[0],
-        collection=row[1],
-        document=Document(
-            uri=row[2],
-            text=row[3],
-            title=row[4],
-            metadata=row[5],
-            tenant_id=row[6],
-            mime_type=row[7],
-            markup=row[8],
-            language=row[9],
-            pages=tuple(row[10]),
-            notes=tuple(row[11]),
-            source=row[12],
-            media=row[13],
-        ),
+        collection_id=collection_id,
+        collection=collection,
+        document=document_of(columns),
     )
 
 

@@ -1,15 +1,23 @@
-"""Documents and chunks as the rows that they become: parameters of one INSERT, and rows of a binary COPY."""
+"""Documents and chunks as rows: as they are written, and documents as they are read back."""
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pgrecall.store.collections import Generation
 from pgrecall.store.prepared import Prepared
+from pgrecall.types import Document
+
+#: What ``document_of`` takes: columns of ``documents``, and of ``queue``.
+DOCUMENT = sql.SQL(
+    "uri, text, title, metadata, tenant_id, mime_type, markup, language, pages, notes, source, media"
+)
 
 UPSERT = """
     INSERT INTO pgrecall.documents AS d
@@ -48,6 +56,26 @@ COPY_TYPES = (
 )
 #: Stands in front of the text of a jsonb on the wire (PostgreSQL, jsonb_recv).
 JSONB_VERSION = b"\x01"
+
+
+def document_of(row: Sequence[Any], *, usual: str | None = None) -> Document:
+    """The document of a row of ``DOCUMENT``; it leaves its language to the collection's, the ``usual`` one."""
+    uri, text, title, metadata, tenant_id, mime_type, markup, language, *rest = row
+    pages, notes, source, media = rest
+    return Document(
+        uri=uri,
+        text=text,
+        title=title,
+        metadata=metadata,
+        tenant_id=tenant_id,
+        mime_type=mime_type,
+        markup=markup,
+        language=None if language == usual else language,
+        pages=tuple(pages),
+        notes=tuple(notes),
+        source=source,
+        media=media,
+    )
 
 
 def document_columns(generation: Generation, batch: Sequence[Prepared]) -> list[list[object]]:

@@ -14,7 +14,7 @@ from pgrecall.store import runs
 from pgrecall.store.batches import Handed, handed
 from pgrecall.store.collections import Generation
 from pgrecall.store.runs import Throughput
-from pgrecall.store.session import fetch
+from pgrecall.store.session import Row, fetch
 from pgrecall.store.storage import Storage
 from pgrecall.types import Run
 
@@ -96,14 +96,48 @@ class CollectionStatus:
 
 def status(generation: Generation) -> Flow[CollectionStatus]:
     """Count what the collection holds; exact, so it reads the whole table."""
-    documents = yield from fetch(
+    ready, failed = yield from _documents(generation)
+    chunks, tokens, size, indexed = yield from _chunks(generation)
+    states = yield from _states(generation)
+    spent_tokens, spent = yield from runs.spent(generation.collection)
+    last = yield from runs.recent(generation.collection, 1)
+    return CollectionStatus(
+        name=generation.collection,
+        embedder=generation.embedder,
+        dimensions=generation.dimensions,
+        documents=ready,
+        failed=failed,
+        queued=(yield from _queued(generation)),
+        chunks=chunks,
+        tokens=tokens,
+        bytes=size,
+        index_bytes=(yield from _index_bytes(generation)),
+        indexed=indexed,
+        generations=states,
+        reindexing=(yield from _reindexing(generation, states)),
+        building=(yield from building(generation)),
+        throughput=(yield from runs.throughput(generation.embedder, generation.collection)),
+        spent_tokens=spent_tokens,
+        spent=spent,
+        last_run=last[0] if last else None,
+    )
+
+
+def _documents(generation: Generation) -> Flow[tuple[int, int]]:
+    """How many are searchable, and how many failed at the last attempt."""
+    rows = yield from fetch(
         """
         SELECT count(*) FILTER (WHERE status = 'ready'), count(*) FILTER (WHERE error IS NOT NULL)
           FROM pgrecall.documents WHERE collection_id = %s
         """,
         [generation.collection_id],
     )
-    chunks = yield from fetch(
+    return rows[0][0], rows[0][1]
+
+
+def _chunks(generation: Generation) -> Flow[tuple[int, int, int, bool]]:
+    """How many there are, their tokens, their bytes on disk, and whether their HNSW index is there."""
+    rows = yield from fetch(
         sql.SQL(
             """
             SELECT count(*), coalesce(sum(token_count), 0),
@@ -117,37 +151,19 @@ def status(generation: Generation) -> Flow[CollectionStatus]:
             partition=generation.partition,
         )
     )
-    states = yield from fetch(
+    count, tokens, size, indexed = rows[0]
+    return count, tokens, size, indexed
+
+
+def _states(generation: Generation) -> Flow[dict[int, str]]:
+    rows = yield from fetch(
         """
         SELECT generation_id, state FROM pgrecall.generations
          WHERE collection_id = %s ORDER BY generation_id
         """,
         [generation.collection_id],
     )
-    ready, failed = documents[0]
-    count, tokens, size, indexed = chunks[0]
-    spent_tokens, spent = yield from runs.spent(generation.collection)
-    last = yield from runs.recent(generation.collection, 1)
-    return CollectionStatus(
-        name=generation.collection,
-        embedder=generation.embedder,
-        dimensions=generation.dimensions,
-        documents=ready,
-        failed=failed,
-        queued=(yield from _queued(generation)),
-        chunks=count,
-        tokens=tokens,
-        bytes=size,
-        index_bytes=(yield from _index_bytes(generation)),
-        indexed=indexed,
-        generations=dict(states),
-        reindexing=(yield from _reindexing(generation, dict(states))),
-        building=(yield from building(generation)),
-        throughput=(yield from runs.throughput(generation.embedder, generation.collection)),
-        spent_tokens=spent_tokens,
-        spent=spent,
-        last_run=last[0] if last else None,
-    )
+    return dict(rows)
 
 
 def _reindexing(generation: Generation, states: Mapping[int, str]) -> Flow[GenerationStatus | None]:
@@ -183,26 +199,28 @@ def statuses(collection: str) -> Flow[list[GenerationStatus]]:
         [collection],
     )
     given = yield from handed(collection)
-    none = Handed(queued=0, failed=0)
-    return [
-        GenerationStatus(
-            generation_id=row[0],
-            state=row[1],
-            embedder=row[2],
-            dimensions=row[3],
-            chunking=row[4],
-            documents=row[5],
-            lacking=row[6],
-            queued=given.get(row[0], none).queued,
-            failed=given.get(row[0], none).failed,
-            bytes=row[7],
-            indexed=row[8],
-            created_at=row[9],
-            activated_at=row[10],
-            storage=Storage(type=row[11], metric=row[12], prefix=row[13]),
-        )
-        for row in rows
-    ]
+    return [_status(row, given.get(row[0], Handed(queued=0, failed=0))) for row in rows]
+
+
+def _status(row: Row, given: Handed) -> GenerationStatus:
+    number, state, embedder, dimensions, chunking, documents, lacking, size, *rest = row
+    indexed, created_at, activated_at, type, metric, prefix = rest
+    return GenerationStatus(
+        generation_id=number,
+        state=state,
+        embedder=embedder,
+        dimensions=dimensions,
+        chunking=chunking,
+        storage=Storage(type=type, metric=metric, prefix=prefix),
+        documents=documents,
+        lacking=lacking,
+        queued=given.queued,
+        failed=given.failed,
+        bytes=size,
+        indexed=indexed,
+        created_at=created_at,
+        activated_at=activated_at,
+    )
 
 
 def building(generation: Generation) -> Flow[IndexBuild | None]:

@@ -43,7 +43,7 @@ class Embedders:
             return joined
 
     def opened(self, generation: Generation) -> Embedder:
-        """The embedder of a generation that was met before."""
+        """The embedder of a generation that was met before; raises EmbeddingError for another one."""
         if generation.embedder not in self._open:
             raise errors.EmbeddingError(
                 f"This worker has no embedder {generation.embedder!r} open."

@@ -67,7 +67,10 @@ class Worker:
         self._end_loop()
 
     async def run(self) -> None:
-        """Work. A database that goes away is waited for, except by a worker that only drains the queue."""
+        """Work. A database that goes away is waited for, except by a worker that only drains the queue.
+
+        That one raises DatabaseUnavailable.
+        """
         pause = 1.0
         while not self._stopping.is_set():
             began = asyncio.get_running_loop().time()

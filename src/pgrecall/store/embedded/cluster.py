@@ -72,7 +72,7 @@ def _other_major(folder: Path, version: str) -> EmbeddedServerError:
 def create(home: Home, who: Account, alive: int) -> None:
     """Make the data folder, whole or not at all: in a temporary folder that is then renamed.
 
-    initdb inherits the descriptor ``alive``: while it runs, nobody starts another.
+    initdb inherits the descriptor ``alive``: while it runs, nobody starts another. Raises EmbeddedServerError.
     """
     draft = home.folder / "initdb.tmp"
     shutil.rmtree(draft, ignore_errors=True)

@@ -102,7 +102,7 @@ class Home:
 
 @contextmanager
 def explained(home: Home) -> Iterator[None]:
-    """Turn what the operating system refuses into a sentence that says what to do."""
+    """Raise what the operating system refuses as an EmbeddedServerError that says what to do."""
     try:
         yield
     except OSError as exc:
@@ -131,7 +131,8 @@ def socket_folder(home: Home) -> Path:
     """Where the socket goes: the data folder, or a short one if its path cannot be a socket's.
 
     It cannot if it is too long for the kernel (``sun_path``: 108 bytes on Linux, 104 on macOS, with
-    the closing zero), or has a comma, at which libpq would split it into two hosts.
+    the closing zero), or has a comma, at which libpq would split it into two hosts. Raises
+    EmbeddedServerError if neither will do.
     """
     digest = hashlib.sha256(os.fsencode(home.data)).hexdigest()[:12]
     short = f"pgrecall-{os.geteuid()}-{digest}"

@@ -25,7 +25,10 @@ _PAUSE = 0.005
 
 
 def shut_down(home: Home) -> None:
-    """Stop the server, which ends its connections; the caller holds the lock of ``home``."""
+    """Stop the server, which ends its connections; the caller holds the lock of ``home``.
+
+    Raises EmbeddedServerError if it does not stop.
+    """
     running = cluster.postmaster(home)
     if running is not None and _is_postgres_of(running.pid, home):
         os.kill(running.pid, signal.SIGINT)  # fast shutdown

