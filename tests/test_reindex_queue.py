@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 import pytest
@@ -100,6 +100,22 @@ def assert_paid_once(docs: Collection, url: str, provider: OpenAIServer) -> None
     number = docs.generations()[-1].generation_id
     paid = Counter(texts(provider))
     assert {paid[text] for text in contents(url, number)} == {1}
+
+
+def test_equal_texts_in_batches_of_one_worker(
+    docs: Collection, database_url: str, provider: OpenAIServer
+) -> None:
+    """The batches are in hand at the same time; what one of them took for nothing, it gives back."""
+    docs.ingest([replace(document(n % 50), uri=f"copy{n}") for n in range(100)])
+    docs.enqueue_reindex(embedder=MODEL, max_tokens=1_000_000)
+    work(database_url)
+    assert new(docs).lacking == 0
+    assert_paid_once(docs, database_url, provider)
+    with pgrecall.connect(database_url) as db:
+        (run,) = [run for run in db.runs() if run.kind == "reindex"]
+    ((left,),) = rows(database_url, "SELECT remaining FROM pgrecall.reindexings")
+    # Besides, the questions that the recall is measured with.
+    assert 0 <= 1_000_000 - left - run.tokens <= 500
 
 
 def test_handing_over_again_hands_nothing_over_twice(

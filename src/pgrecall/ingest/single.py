@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgrecall.errors import GenerationChanged
+from pgrecall.errors import DatabaseError, DatabaseUnavailable, GenerationChanged, InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import Ingestion
@@ -30,7 +30,8 @@ def changed(job: Ingestion, queued: Queued) -> Flow[Prepared | None]:
 def write(job: Ingestion, queued: Queued, prepared: Prepared, *, since: float) -> Flow[bool]:
     """Swap the document in, and have its collection settled later.
 
-    False if the document has left the queue meanwhile: something newer has happened to it.
+    False if the document has left the queue meanwhile: something newer has happened to it. If the database
+    refuses the document, its vectors are kept for the next attempt.
     """
     try:
         return (yield from transaction(_write(queued, prepared, since)))
@@ -38,6 +39,11 @@ def write(job: Ingestion, queued: Queued, prepared: Prepared, *, since: float) -
         yield from lanes.follow(job)
         yield from embed_alone(job, prepared)
         return (yield from write(job, queued, prepared, since=since))
+    except DatabaseUnavailable:
+        raise
+    except (DatabaseError, InvalidArgument):
+        yield from job.vectors(job.lane).keep(prepared)
+        raise
 
 
 def _write(queued: Queued, prepared: Prepared, since: float) -> Flow[bool]:

@@ -32,6 +32,9 @@ def add(work: Reindexing, batch: Batch) -> Flow[None]:
         yield from _add_alone(work, batch)
     else:
         again = yield from _add_several(work, batch)
+    if batch.limited:
+        # What this run took nothing for, and gave back: texts that another job was asking for already.
+        yield from reindexings.take(batch.generation, work.job.budget.spending.tokens)
     yield from batches.done(batch, again)
 
 

@@ -39,6 +39,8 @@ class Prepared:
     #: One a chunk, in pgvector's wire format; empty until embedded. Those of a long document are never
     #: in memory at once: they wait in the database (``store.reuse``).
     vectors: list[bytes] = field(default_factory=list)
+    #: What others find them by as long as they are not stored (``ingest.flights``).
+    held: object = None
     #: Hashes of those vectors that wait in the database all the same, from an attempt that failed.
     waiting: set[bytes] = field(default_factory=set)
     #: Whether chunks and vectors were made elsewhere: the chunks need not cover the text.
