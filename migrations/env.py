@@ -27,6 +27,12 @@ def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
     return name not in TO_JOBS
 
 
+#: Types of pgvector are found, whatever schema it is in.
+SEARCH_PATH = """
+SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), (
+    SELECT quote_ident(nspname) FROM pg_catalog.pg_extension
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'vector')), true)
+"""
 OPTIONS: dict[str, Any] = {
     "target_metadata": metadata,
     "include_schemas": True,
@@ -41,6 +47,7 @@ def run_offline() -> None:
     """Write the SQL to standard output, for those who may not run DDL themselves."""
     context.configure(dialect_name="postgresql", literal_binds=True, **OPTIONS)
     with context.begin_transaction():
+        context.execute(SEARCH_PATH)
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         context.run_migrations()
 
@@ -51,6 +58,7 @@ def run_online(connection: Connection) -> None:
     with context.begin_transaction():
         # One migration at a time; the lock goes with the transaction.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('pgrecall.migrate'))"))
+        connection.execute(text(SEARCH_PATH))
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         context.run_migrations()
 

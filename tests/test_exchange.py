@@ -21,6 +21,7 @@ from pgrecall import ChunkConfig, Collection, Database, Document, ImportOptions,
 from pgrecall.errors import InvalidArgument
 from pgrecall.types import FloatArray
 from tests.embedders import TinyEmbedder
+from tests.test_queue import work
 
 NUMBER = count()
 CHUNKS = ChunkConfig(max_tokens=16, overlap_tokens=4, min_tokens=2)
@@ -120,6 +121,23 @@ def test_out_and_in_is_the_identity(
         assert after == before
         assert made[1].ingest(corpus).unchanged == len(corpus)
         assert db.verify().problems == []
+
+
+def test_documents_without_text_are_counted(db: Database, tmp_path: Path) -> None:
+    """A row is a chunk, and they have none."""
+    docs = db.create_collection("docs", embedder=Seeing(), chunking=CHUNKS)
+    with psycopg.connect(db.url) as connection:
+        connection.execute(
+            "SELECT pgrecall.enqueue('docs', 'd' || n, '') FROM generate_series(1, 3) AS n"
+        )
+    work(db.url, Seeing())
+    docs.ingest(Document(uri="a", text="the tide"))
+    for suffix in (".npy", ".csv", ".parquet"):
+        report = docs.export_chunks(tmp_path / f"out{suffix}")
+        assert (report.documents, report.chunks, report.without_chunks) == (1, 1, 3)
+        copy = db.create_collection(suffix, embedder=Seeing(), chunking=CHUNKS)
+        copy.import_chunks(VectorSource(tmp_path / f"out{suffix}"))
+        assert (copy.status().documents, copy.search("tide")[0].uri) == (1, "a")
 
 
 def stored(url: str, collection: str) -> list[tuple[Any, ...]]:

@@ -25,9 +25,10 @@ FUNCTIONS = (
     "arms_v1",
     "bm25_v1",
     "queries_v1",
+    "reuse_v1",
+    # Last of those that name types of pgvector: it says where they are found.
     "search_v1",
     "changes_v1",
-    "reuse_v1",
 )
 
 

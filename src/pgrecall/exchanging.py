@@ -66,7 +66,8 @@ class Exchanging(_Exchange):
     def export_chunks(self, path: str | PathLike[str]) -> ExportReport:
         """Write all documents with chunks and vectors: .npy with a .jsonl beside it, .parquet, or .csv.
 
-        Each document is as it was at one moment of the export. Raises InvalidArgument for another suffix,
+        Each document is as it was at one moment of the export; those without text have no chunks, and are only
+        counted (``without_chunks``). Raises InvalidArgument for another suffix,
         MissingExtra for Parquet.
         """
         return run(self._export(path), self._session)

@@ -74,6 +74,8 @@ class ExportReport:
 
     documents: int = 0
     chunks: int = 0
+    #: Documents that are in no file: a row is a chunk, and they have none, since they have no text.
+    without_chunks: int = 0
     files: list[Path] = field(default_factory=list)
 
 
@@ -205,5 +207,6 @@ def _pages(generation: Generation, writer: Writer) -> Flow[ExportReport]:
         yield from compute(partial(writer.write, page.documents))
         report.documents += len(page.documents)
         report.chunks += sum(len(document.chunks) for document in page.documents)
+        report.without_chunks += page.bare
         after = page.last
     return report

@@ -72,6 +72,11 @@ def export(
         return
     files = " and ".join(map(str, report.files))
     out().print(f"{report.documents} documents, {report.chunks} chunks in {files}", markup=False)
+    if report.without_chunks:
+        remark(
+            f"{report.without_chunks} documents have no text, and so no chunks that could be written: the "
+            "files go without them."
+        )
     remark(f"Back again: pgrecall import {report.files[0]} -c NAME --embedder '{embedder}'")
 
 

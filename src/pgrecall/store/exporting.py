@@ -26,6 +26,8 @@ class Page:
     """Some documents, in the order of their keys."""
 
     documents: Sequence[EmbeddedDocument]
+    #: Documents that have no chunks, such as those without text.
+    bare: int
     #: Where the next page begins.
     last: Key
 
@@ -62,7 +64,7 @@ def page(generation: Generation, after: Key | None) -> Flow[Page | None]:
     documents = []
     for (tenant, _), chunks in groupby(rows, key=lambda row: (row[0], row[1])):
         documents.append(_document(generation, tenant, list(chunks)))
-    return Page(documents, keys[-1])
+    return Page(documents, len(keys) - len(documents), keys[-1])
 
 
 def same(generation: Generation, prepared: Sequence[Prepared]) -> Flow[set[Key]]:

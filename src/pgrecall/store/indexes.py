@@ -10,6 +10,7 @@ from pgrecall.errors import InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.store import reuse, wordsearch
 from pgrecall.store.collections import Generation
+from pgrecall.store.searchpath import finding_pgvector
 from pgrecall.store.session import fetch, transaction
 
 #: Name suffix and definition. What stands in an index of vectors, storage_v1.sql says.
@@ -77,16 +78,14 @@ def create(generation: Generation, name: str) -> Flow[None]:
         """,
         [generation.generation_id],
     )
-    yield from fetch(
-        sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {partition} ").format(
-            name=index, partition=generation.partition
-        )
-        + sql.SQL(_definitions(generation)[name]).format(
-            # From our own function, made of numbers and names of pgvector.
-            vectors=sql.SQL(vectors[0][0]),
-            m=sql.Literal(m),
-        )
+    statement = sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {partition} ").format(
+        name=index, partition=generation.partition
+    ) + sql.SQL(_definitions(generation)[name]).format(
+        # From our own function, made of numbers and names of pgvector.
+        vectors=sql.SQL(vectors[0][0]),
+        m=sql.Literal(m),
     )
+    yield from finding_pgvector(fetch(statement))
     if name in ("embedding", "bm25"):
         # The value of an expression in an index would be counted too: ANALYZE would sort vectors and texts.
         yield from fetch(

@@ -140,13 +140,12 @@ def measure(
     steps, previous = before[0]
     measured = yield from fetch(
         """
-        SELECT pgrecall.measure_recall(%s, questions => %s, embeddings => %s::text[]::vector[],
-                                       generation => %s)
+        SELECT pgrecall.measure_recall(%s, questions => %s, embeddings => %s, generation => %s)
         """,
         [
             generation.collection,
             stand_ins,
-            None if embeddings is None else [_literal(embedding) for embedding in embeddings],
+            None if embeddings is None else _literal(embeddings),
             generation.generation_id,
         ],
     )
@@ -172,5 +171,7 @@ def measure(
     )
 
 
-def _literal(embedding: FloatArray) -> str:
-    return "[" + ",".join(map(str, embedding.tolist())) + "]"
+def _literal(embeddings: Sequence[FloatArray]) -> str:
+    """An array of vectors. The function knows their type, whose name the search_path need not find."""
+    vectors = ("[" + ",".join(map(str, embedding.tolist())) + "]" for embedding in embeddings)
+    return "{" + ",".join(f'"{vector}"' for vector in vectors) + "}"

@@ -196,8 +196,7 @@ def _chunks(
                    (c.token_count > 0 OR d.media IS NOT NULL) AND c.uri = d.uri
                    AND c.title IS NOT DISTINCT FROM d.title
                    AND c.language = d.language AND c.metadata = d.metadata,
-                   vector_dims(c.{vector}) = {dimensions} AND vector_norm(c.{vector}::vector) > 0
-                   AND vector_norm(c.{vector}::vector) < 'Infinity'
+                   pgrecall.usable(c.{vector}::pgrecall.embedding, {dimensions})
               FROM {partition} AS c
               JOIN pgrecall.documents AS d
                 ON d.tenant_id = c.tenant_id AND d.document_id = c.document_id

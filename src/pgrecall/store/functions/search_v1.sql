@@ -374,7 +374,7 @@ BEGIN
     FOR f IN SELECT oid FROM pg_catalog.pg_proc
               WHERE pronamespace = 'pgrecall'::regnamespace
                 AND proname IN ('search', 'search_text', 'search_vector', 'similar', 'explain',
-                                'measure_recall', 'create_nearest') LOOP
+                                'measure_recall', 'create_nearest', 'stored_vectors', 'usable') LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, pgrecall, %s', f, home);
     END LOOP;
 END

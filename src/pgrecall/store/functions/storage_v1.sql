@@ -8,6 +8,15 @@
 -- The embedding of a question, of single precision: a name for the type that is found whatever the search_path is.
 CREATE DOMAIN pgrecall.embedding AS vector;
 
+-- Whether a stored vector has this length and can be compared with others.
+CREATE FUNCTION pgrecall.usable(stored vector, dimensions integer)
+RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN vector_dims(stored) = dimensions AND vector_norm(stored) > 0 AND vector_norm(stored) < 'Infinity';
+END
+$$;
+
 CREATE TYPE pgrecall.storage AS (
     type text,
     metric text,
