@@ -306,6 +306,41 @@ def test_a_collection_that_is_dropped_takes_its_queue_along(
     assert rows(database_url, "SELECT * FROM pgrecall.procrastinate_jobs") == []
 
 
+class Breaking(GatedEmbedder):
+    """Fails when it may answer."""
+
+    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
+        super().embed_documents(texts)
+        raise errors.EmbeddingError("Down.")
+
+
+def test_a_drop_takes_what_has_failed_and_what_waits_along(
+    database_url: str, docs: pgrecall.Collection, caplog: pytest.LogCaptureFixture
+) -> None:
+    poisoned = PoisonedEmbedder(errors.InvalidArgument("Refused."))
+    with pgrecall.connect(database_url) as db:
+        others = db.create_collection("others", embedder=poisoned)
+        for each in (docs, others):
+            each.enqueue([Document(uri=uri, text=f"poison {uri}") for uri in "ab"])
+        work(database_url, poisoned)
+        docs.enqueue(Document(uri="c", text="it waits"))
+        docs.enqueue_reindex(embedder="static")
+        db.drop_collection("docs")
+        jobs = "SELECT id, status::text FROM pgrecall.procrastinate_jobs ORDER BY id"
+        left = rows(database_url, jobs)
+        assert [status for _, status in left] == ["failed", "failed"]
+        assert [job.job_id for job in db.failed_jobs()] == [job for job, _ in left]
+        # One that a worker had in hand all the same, and that fails after the drop.
+        gated = Breaking()
+        late = db.create_collection("late", embedder=gated)
+        late.enqueue(Document(uri="d", text="some text"))
+        caplog.set_level("INFO", "pgrecall.worker")
+        with in_hand(database_url, gated):
+            db.drop_collection("late")
+        assert rows(database_url, jobs) == left
+    assert any("what it was for has gone" in record.getMessage() for record in caplog.records)
+
+
 def test_a_search_path_of_the_users_own(
     create_database: CreateDatabase, template_database: str, embedder: TinyEmbedder
 ) -> None:

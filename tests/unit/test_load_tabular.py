@@ -91,6 +91,13 @@ def test_csv_headers_that_are_empty_or_twice(tmp_path: Path) -> None:
     assert one.metadata == {"column_2": 1, "n": 2, "column_4": 3}
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_header_without_rows_is_no_empty_file(tmp_path: Path, name: str) -> None:
+    for content in ("id,title,body", "\n\nid,title,body\n\n"):
+        assert short(load(tmp_path, name, content)) == ["The file has a header and no rows."]
+    assert short(load(tmp_path, name, "\n")) == ["The file is empty."]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
 def test_encodings_of_rows(tmp_path: Path, encoding: str) -> None:
     rows = "".join(f"Zeile {number} über Größe,{number}\n" for number in range(50))

@@ -134,6 +134,7 @@ def _csv_rows(file: OpenFile) -> Iterator[Row]:
     text = io.TextIOWrapper(file.stream, encoding, "replace", newline="")
     reader = csv.reader(_csv_lines(text, limit), delimiter=_delimiter(file, encoding))
     header: list[str] = []
+    rows = False
     try:
         for line, fields in _records(reader):
             if isinstance(fields, str):
@@ -142,8 +143,12 @@ def _csv_rows(file: OpenFile) -> Iterator[Row]:
                 yield line, _csv_row(header, fields)
             else:
                 header = _header(fields)
+                continue
+            rows = True
     finally:
         text.detach()  # the stream is not the wrapper's to close
+    if header and not rows:
+        raise UnreadableSource("The file has a header and no rows.")
 
 
 def _records(reader: Any) -> Iterator[tuple[int, list[str] | str]]:

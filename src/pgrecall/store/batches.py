@@ -152,12 +152,13 @@ def _done(batch: Batch, again: Again) -> Flow[None]:
     yield from settling.finish_soon(batch.generation)
 
 
-def keep_error(job_id: int, reason: str) -> Flow[None]:
-    """Note why an attempt failed."""
-    yield from fetch(
-        "UPDATE pgrecall.batches SET error = %s WHERE job_id = %s",
+def keep_error(job_id: int, reason: str) -> Flow[bool]:
+    """Note why an attempt failed; False if the batch was taken back meanwhile, or its generation dropped."""
+    rows = yield from fetch(
+        "UPDATE pgrecall.batches SET error = %s WHERE job_id = %s RETURNING true",
         [reason.replace("\x00", ""), job_id],
     )
+    return bool(rows)
 
 
 def due(generation: Generation) -> Flow[bool]:

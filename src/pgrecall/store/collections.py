@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from pgrecall import errors
 from pgrecall.flow import Flow
+from pgrecall.store import jobs
 from pgrecall.store.reuse import Model
 from pgrecall.store.session import fetch, transaction
 from pgrecall.store.storage import Storage
@@ -249,6 +250,7 @@ def _drop(name: str) -> Flow[None]:
     generations = yield from fetch(
         "SELECT generation_id FROM pgrecall.generations WHERE collection_id = %s", [rows[0][0]]
     )
+    yield from jobs.withdraw([number for (number,) in generations], rows[0][0])
     for (number,) in generations:
         yield from drop_partition(number)
     yield from fetch("DELETE FROM pgrecall.collections WHERE name = %s", [name])

@@ -161,6 +161,24 @@ def discard(job_ids: Sequence[int] | None = None) -> Flow[int]:
     return len(rows)
 
 
+def withdraw(generations: Sequence[int], collection_id: int | None = None) -> Flow[None]:
+    """Take back what was handed over for these generations, and for their collection if it goes too.
+
+    What a worker has in hand is left to it: it will find nothing to do.
+    """
+    yield from fetch(
+        """
+        DELETE FROM pgrecall.procrastinate_jobs
+         WHERE queue_name = %s AND status IN ('todo', 'failed') AND (
+               id IN (SELECT job_id FROM pgrecall.batches WHERE generation_id = ANY(%s))
+               OR task_name = %s AND (args ->> 'generation_id')::integer = ANY(%s)
+               OR id IN (SELECT job_id FROM pgrecall.queue WHERE collection_id = %s)
+               OR task_name = %s AND (args ->> 'collection_id')::integer = %s)
+        """,
+        [QUEUE, generations, FINISH, generations, collection_id, SETTLE, collection_id],
+    )
+
+
 def take_over(*, stalled_after: float, attempts: int) -> Flow[int]:
     """Give back what dead workers had in hand; the number of jobs.
 

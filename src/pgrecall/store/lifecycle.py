@@ -8,7 +8,7 @@ from psycopg.types.json import Jsonb
 
 from pgrecall.errors import DatabaseError, InvalidArgument
 from pgrecall.flow import Flow
-from pgrecall.store import batches
+from pgrecall.store import jobs
 from pgrecall.store.collections import Generation, NewGeneration, create_partition, drop_partition
 from pgrecall.store.filling import count_lacking, sweep
 from pgrecall.store.generations import numbered, unfinished
@@ -165,7 +165,7 @@ def _drop(generation: Generation) -> Flow[None]:
             f'Generation {number} is the one that "{generation.collection}" is searched in: '
             "activate another one first."
         )
-    yield from batches.withdraw(generation)
+    yield from jobs.withdraw([number])
     yield from fetch(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
     yield from drop_partition(number)
     yield from fetch("DELETE FROM pgrecall.generations WHERE generation_id = %s", [number])

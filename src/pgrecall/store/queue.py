@@ -142,9 +142,10 @@ def remove(job_id: int) -> Flow[bool]:
     return bool(rows)
 
 
-def keep_error(job_id: int, reason: str) -> Flow[None]:
-    """Note why an attempt failed."""
-    yield from fetch(
-        "UPDATE pgrecall.queue SET error = %s WHERE job_id = %s",
+def keep_error(job_id: int, reason: str) -> Flow[bool]:
+    """Note why an attempt failed; False if the document has left the queue meanwhile."""
+    rows = yield from fetch(
+        "UPDATE pgrecall.queue SET error = %s WHERE job_id = %s RETURNING true",
         [reason.replace("\x00", ""), job_id],
     )
+    return bool(rows)

@@ -44,9 +44,10 @@ def remaining(generation: Generation) -> Flow[tuple[int | None, bool]]:
     return (rows[0][0], rows[0][1]) if rows else (None, False)
 
 
-def keep_error(number: int, reason: str) -> Flow[None]:
-    """Note why an attempt to finish the generation of that number failed."""
-    yield from fetch(
-        "UPDATE pgrecall.reindexings SET error = %s WHERE generation_id = %s",
+def keep_error(number: int, reason: str) -> Flow[bool]:
+    """Note why an attempt to finish the generation of that number failed; False if it was dropped meanwhile."""
+    rows = yield from fetch(
+        "UPDATE pgrecall.reindexings SET error = %s WHERE generation_id = %s RETURNING true",
         [reason.replace("\x00", ""), number],
     )
+    return bool(rows)

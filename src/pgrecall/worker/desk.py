@@ -36,17 +36,20 @@ class Desk:
         try:
             queued = await run_async(queue.load(job_id), self._session)
             if queued is None:
-                # Done by another worker that was taken for dead, or a newer version waits.
                 await run_async(queue.remove(job_id), self._session)
+                logger.info(
+                    "Job %d is dropped: its document was done or superseded, or its collection has gone",
+                    job_id,
+                )
                 return
             await self._ingest(queued, final)
-        except errors.CollectionNotFound:
+        except errors.CollectionNotFound as exc:
             # Dropped meanwhile, and the document with it.
-            return
+            logger.info("Job %d is dropped: %s", job_id, exc)
         except Exception as exc:
             kept = queue.keep_error(job_id, reason(exc))
-            await keep(self._session, f"Job {job_id}", exc, kept)
-            raise
+            if await keep(self._session, f"Job {job_id}", exc, kept):
+                raise
 
     async def _ingest(self, queued: Queued, final: Final) -> None:
         began = time.monotonic()
@@ -70,15 +73,14 @@ class Desk:
         await asyncio.to_thread(chunk, job, prepared)
         await run_async(embed_alone(job, prepared), self._session)
         written = await run_async(single.write(job, queued, prepared, since=began), self._session)
+        uri, took = queued.document.uri, time.time() - began
         if written:
             job.written([prepared])
-        logger.info(
-            "%s: %s, %d chunks, %.2f s",
-            queued.document.uri,
-            "taken in" if written else "superseded",
-            len(prepared.chunks),
-            time.time() - began,
-        )
+            logger.info("%s: taken in, %d chunks, %.2f s", uri, len(prepared.chunks), took)
+        else:
+            logger.info(
+                "%s: dropped, since it was superseded, or deleted, or its collection was", uri
+            )
 
     async def settle(self, collection_id: int, since: float) -> None:
         """Settle a collection, or put it off while documents are still coming.

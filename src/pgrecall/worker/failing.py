@@ -21,11 +21,16 @@ def reason(exc: Exception) -> str:
     return str(exc) if isinstance(exc, errors.PgrecallError) else f"{type(exc).__name__}: {exc}"
 
 
-async def keep(session: AsyncSession, what: str, exc: Exception, kept: Flow[None]) -> None:
-    """Log it, and run the flow that keeps it."""
-    expected = isinstance(exc, errors.PgrecallError)
-    logger.warning("%s: %s", what, reason(exc), exc_info=None if expected else exc)
+async def keep(session: AsyncSession, what: str, exc: Exception, kept: Flow[bool]) -> bool:
+    """Log it, and run the flow that keeps it; False if that says that there is nothing left to do."""
     try:
-        await run_async(kept, session)
+        left = await run_async(kept, session)
     except errors.DatabaseError as lost:
         logger.warning("The reason could not be kept: %s", lost)
+        left = True
+    if not left:
+        logger.info("%s is dropped: what it was for has gone meanwhile (%s)", what, reason(exc))
+        return False
+    expected = isinstance(exc, errors.PgrecallError)
+    logger.warning("%s: %s", what, reason(exc), exc_info=None if expected else exc)
+    return True

@@ -38,7 +38,8 @@ class Filling:
         try:
             batch = await run_async(batches.load(job_id), self._session)
             if batch is None:
-                # Done by another worker that was taken for dead, or taken back.
+                # Done by another worker that was taken for dead.
+                logger.info("Job %d is dropped: its batch was done, or taken back", job_id)
                 return
             if attempts >= DEATHS and batch.error is None and len(batch.keys) > 1:
                 logger.warning("Job %d is divided: the workers that had it in hand died", job_id)
@@ -49,8 +50,8 @@ class Filling:
             logger.info("Job %d is dropped: %s", job_id, exc)
         except Exception as exc:
             kept = batches.keep_error(job_id, reason(exc))
-            await keep(self._session, f"Job {job_id}", exc, kept)
-            raise
+            if await keep(self._session, f"Job {job_id}", exc, kept):
+                raise
 
     async def _add(self, batch: Batch, final: Final) -> None:
         began = time.monotonic()
@@ -84,10 +85,10 @@ class Filling:
             logger.info("Generation %d is not finished: %s", number, exc)
         except Exception as exc:
             kept = reindexings.keep_error(number, reason(exc))
-            await keep(self._session, f"Generation {number}", exc, kept)
-            # Trying this one again does for both.
-            await run_async(settling.forget(number), self._session)
-            raise
+            if await keep(self._session, f"The end of generation {number}", exc, kept):
+                # Trying this one again does for both.
+                await run_async(settling.forget(number), self._session)
+                raise
 
     async def _finish(self, number: int) -> None:
         generation = await run_async(generations.found(number), self._session)
