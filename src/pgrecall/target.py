@@ -121,8 +121,8 @@ def new_generation(
     chunking = chunking or ChunkConfig.within(embedder.max_tokens)
     if chunking.max_tokens > embedder.max_tokens:
         raise errors.InvalidArgument(
-            f"{embedder.name} takes at most {embedder.max_tokens:,} tokens: "
-            f"make max_tokens={chunking.max_tokens:,} smaller."
+            f"{embedder.name} takes at most {embedder.max_tokens:,} tokens, and chunks were to have up to "
+            f"{chunking.max_tokens:,}: make ChunkConfig.max_tokens smaller."
         )
     return NewGeneration(
         embedder=embedder.name,

@@ -11,6 +11,9 @@ import pytest
 import pgrecall
 from tests.acceptance.conftest import Cli, assert_whole, command, lines
 
+#: A model that takes short texts, at a price that nobody knows.
+SHORT = "openai:of-our-own@64?max_tokens=128"
+
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
@@ -158,14 +161,31 @@ def test_a_changed_file_replaces_its_old_version(cli: Cli, notes: Path) -> None:
     [
         (["search", "x"], 1, "no collection"),
         (["search", "x", "-c", "there", "--where", '{"a": {"$like": 1}}'], 1, "Unknown operator"),
-        (["search", "x", "-c", "there", "-k", "0"], 1, "k must be"),
+        (["search", "x", "-c", "there", "-k", "0"], 1, "-k must be"),
+        (["search", "x", "-c", "there", "--per-document", "0"], 1, "--per-document must be"),
+        (["worker", "--concurrency", "0"], 1, "--concurrency and --attempts are at least 1"),
         (["search", "", "-c", "there"], 1, "empty"),
         (["search", "x", "-c", "there", "--where", "{"], 2, "JSON"),
         (["search", "x", "-c", "there", "--mode", "magic"], 2, "hybrid"),
         (["ingest", "/nowhere/at/all"], 1, "no such file"),
         (["ingest", "x", "--embedder", "magic:model"], 1, "magic"),
         (["ingest", "x", "--embedder", "openai:text-embedding-3-small"], 1, "OPENAI_API_KEY"),
-        (["ingest", "x", "--chunk-tokens", "-3"], 1, "max_tokens"),
+        (["ingest", "x", "--chunk-tokens", "-3"], 1, "--chunk-tokens must be a whole number"),
+        (
+            ["reindex", "there", "--chunk-tokens", "64", "--chunk-overlap", "60"],
+            1,
+            "--chunk-overlap (60) must be at most half of --chunk-tokens (64)",
+        ),
+        (
+            ["reindex", "there", "--plan", "--embedder", SHORT, "--chunk-tokens", "512"],
+            1,
+            "takes at most 128 tokens, and chunks were to have up to 512: make --chunk-tokens smaller",
+        ),
+        (
+            ["ingest", "x", "--plan", "-c", "new", "--embedder", SHORT, "--max-cost", "1"],
+            1,
+            "(--max-tokens).",
+        ),
         (["ingest", "x", "--metadata", "novalue"], 2, "KEY=VALUE"),
         (["collections", "--drop", "nothing", "--yes"], 1, "no collection"),
         (["frobnicate"], 2, "frobnicate"),

@@ -31,18 +31,22 @@ class ChunkConfig:
         for name in ("max_tokens", "overlap_tokens", "min_tokens"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise InvalidArgument(f"{name} must be a whole number of tokens, not {value!r}.")
+                raise InvalidArgument(
+                    f"ChunkConfig.{name} must be a whole number of tokens, not {value!r}."
+                )
         for name in ("respect_headings", "include_header"):
             if not isinstance(getattr(self, name), bool):
-                raise InvalidArgument(f"{name} must be True or False, not {getattr(self, name)!r}.")
+                raise InvalidArgument(
+                    f"ChunkConfig.{name} must be True or False, not {getattr(self, name)!r}."
+                )
         if self.max_tokens < _SMALLEST:
             raise InvalidArgument(
-                f"max_tokens must be at least {_SMALLEST}, not {self.max_tokens}."
+                f"ChunkConfig.max_tokens must be at least {_SMALLEST}, not {self.max_tokens}."
             )
         if self.overlap_tokens > self.max_tokens // 2:
             raise InvalidArgument(
-                f"overlap_tokens ({self.overlap_tokens}) must be at most half of max_tokens "
-                f"({self.max_tokens})."
+                f"ChunkConfig.overlap_tokens ({self.overlap_tokens}) must be at most half of "
+                f"ChunkConfig.max_tokens ({self.max_tokens})."
             )
 
     @classmethod

@@ -29,7 +29,8 @@ from pgrecall.cli import (
 )
 from pgrecall.cli.logs import LEVELS, configure
 from pgrecall.cli.output import complain
-from pgrecall.errors import PgrecallError
+from pgrecall.cli.wording import in_options, options
+from pgrecall.errors import InvalidArgument, PgrecallError
 
 
 class _Commands(TyperGroup):
@@ -42,6 +43,10 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             complain(" ".join(["Stopped.", *map(str, stop.args)]))
             raise typer.Exit(130) from stop
+        except InvalidArgument as exc:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            exc.args = (in_options(str(exc), options(command)),)
+            raise
 
 
 app = typer.Typer(

@@ -62,7 +62,7 @@ def recall(
     if not report.kept:
         remark(
             f"No step reaches {report.target}; searches take the one beyond which hardly anything is "
-            "gained. exact=True finds everything, whatever it takes."
+            "gained. --exact finds everything, whatever it takes."
         )
 
 
