@@ -114,7 +114,7 @@ def test_without_judgements_pieces_of_the_texts_are_asked(db: pgrecall.Database)
         sources=DOCUMENTS,
     )
     assert report.known_item
-    assert (report.documents, report.questions) == (4, 5)
+    assert (report.documents, report.questions, report.pieces) == (4, 5, 4)
     assert report.models[0].metrics["RR@10"] > 0.7
 
 

@@ -81,8 +81,13 @@ def test_models_side_by_side(cli: Any, tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "nDCG@10" in shown.stdout
     assert "static" in shown.stdout
-    assert "3 documents; measured with 1 judged questions." in shown.stderr
+    assert "3 documents; quality is measured with 1 judged questions." in shown.stderr
+    assert "without judgements" not in shown.stderr
     assert plot.read_text().startswith("<svg")
+    questions.write_text("what is known of amber\nwhat is cedar\n")
+    unjudged = cli("eval", "models", "--embedders", "static", folder, "--queries", questions)
+    assert "3 documents; quality is measured with 3 pieces of the texts" in unjudged.stderr
+    assert "2 questions without judgements count for overlap and p50 only." in unjudged.stderr
 
     assert cli("ingest", folder, "-q").returncode == 0
     mixed = cli("eval", "models", "--embedders", "static, none", "--json")

@@ -100,8 +100,8 @@ def models(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help='One question a line, or {"question": ..., "relevant": \\[uri]}. Without judgements: '
-            "pieces of the texts.",
+            help='One question a line, or {"question": ..., "relevant": \\[uri]}. Without judgements, pieces '
+            "of the texts are asked too, and quality is theirs.",
         ),
     ] = None,
     qrels: Annotated[
@@ -181,11 +181,13 @@ def _print_models(report: ModelReport) -> None:
         elif model.failed:
             remark(f"{model.embedder} refused {model.failed} of the documents.")
     kind = (
-        "pieces of the texts, which their documents answer: easier than real questions"
+        f"{report.pieces} pieces of the texts, which their documents answer: easier than real questions"
         if report.known_item
         else f"{report.judged} judged questions"
     )
-    remark(f"{report.documents} documents; measured with {kind}.")
+    remark(f"{report.documents} documents; quality is measured with {kind}.")
+    if others := report.questions - report.pieces - report.judged:
+        remark(f"{others} questions without judgements count for overlap and p50 only.")
     if report.absent:
         remark(f"{report.absent} judged documents are not there, and nobody can find them.")
 

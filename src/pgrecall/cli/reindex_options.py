@@ -71,7 +71,7 @@ class CompareWith:
         typer.Option(
             metavar="FILE",
             help='--compare: one question a line, or {"question": ..., "relevant": \\[uri]}. '
-            "Without it: pieces of the texts.",
+            "Without it: logged questions, and pieces of the texts.",
             **HIDDEN,
         ),
     ] = None

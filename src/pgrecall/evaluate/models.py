@@ -70,6 +70,7 @@ def evaluate_models(
     return ModelReport(
         documents=len(sample),
         questions=len(evaluation.questions) + len(pieces),
+        pieces=len(pieces),
         judged=judged,
         absent=len(evaluation.relevant - {document.uri for document in sample}),
         k=evaluation.k,

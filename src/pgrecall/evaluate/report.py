@@ -43,8 +43,11 @@ class ModelReport:
 
     #: Documents of the sample.
     documents: int
+    #: All that was asked: overlap and times are of these.
     questions: int
-    #: Questions with judgements. 0: the metrics are of pieces of the texts, which their documents answer.
+    #: Those of them that are pieces of the texts: with judgements, none.
+    pieces: int
+    #: Questions with judgements, which the metrics are of. 0: they are of the pieces.
     judged: int
     #: Judged documents that the sample does not hold: no model can find them.
     absent: int
