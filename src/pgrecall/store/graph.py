@@ -9,7 +9,7 @@ The breadth for a recall of 0.98 fell from 736 to 198. Mixing took a tenth of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import psycopg
@@ -20,6 +20,7 @@ from pgrecall.flow import Flow
 from pgrecall.store import indexes
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
+from pgrecall.store.together import together
 
 #: Below that, searches are exact.
 SMALL = 2_000
@@ -32,9 +33,9 @@ ATTEMPTS, PATIENCE = 40, 100
 
 
 def build(generation: Generation) -> Flow[bool]:
-    """Create the indexes that are missing, each in a transaction of its own; False if none was.
+    """Create the indexes that are missing, each in a transaction of its own; whether the graph was.
 
-    The rows are mixed before their first graph.
+    The rows are mixed before their first graph. The others are built beside it.
     """
     absent = yield from indexes.missing(generation)
     if "embedding" in absent and (yield from _alone()) and (yield from _rows(generation)) > SMALL:
@@ -44,9 +45,15 @@ def build(generation: Generation) -> Flow[bool]:
             # Somebody keeps reading: the graph is built of the rows as they lie.
             if not _busy(exc):
                 raise
-    for name in absent:
+    graph = [name for name in absent if name == "embedding"]
+    others = [name for name in absent if name != "embedding"]
+    yield from together(_create(generation, graph), _create(generation, others))
+    return bool(graph)
+
+
+def _create(generation: Generation, names: Sequence[str]) -> Flow[None]:
+    for name in names:
         yield from transaction(indexes.create(generation, name))
-    return bool(absent)
 
 
 def outgrown(generation: Generation) -> Flow[bool]:
