@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,8 @@ from pgrecall.chunking import ChunkConfig, split
 from pgrecall.cutting import Task, cut
 from pgrecall.ingest import cutter
 from pgrecall.ingest.cutter import Cutter, spare
+from pgrecall.ingest.job import Group, Ingestion, Lane
+from pgrecall.ingest.stages import identified
 from pgrecall.load.pool import AVAILABLE
 from pgrecall.tokens import open_tokenizer
 
@@ -134,6 +137,33 @@ def test_one_that_is_still_starting_is_kept(
     kept.close()
 
 
+def test_what_was_added_before_it_had_started_is_handed_over(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutter, "_cores", lambda: 2)
+    with pgrecall.connect(database_url) as db:
+        target = db.create_collection("docs")._target
+        job = Ingestion(lane=Lane(target.generation, target.embedder_of(target.generation)))
+        waiting = [identified(target.generation, document) for document in documents(20)]
+        texts = [item.document.text for item in waiting]
+        monkeypatch.setattr(cutter, "LONG_RUN", sum(map(len, texts)))
+        with closing(cutter.Cutting(job)) as cutting:
+            cutting.add(waiting)
+            assert cutting._cutter is not None
+            while not cutting._cutter.ready():
+                time.sleep(0.01)
+            before = cutting._cutter.answered
+            group = Group()
+            while cutting.fill(group, last=True):
+                group = Group()
+            assert cutting._cutter.answered - before == 20
+            # In order: each has the chunks of its own text.
+            assert [item.chunks[-1].end for item in waiting] == [
+                len(text.rstrip()) for text in texts
+            ]
+    spare.give(None)
+
+
 def test_a_spare_one_that_has_gone_is_not_taken(other: Cutter) -> None:
     os.kill(other._process.pid, signal.SIGKILL)
     other._process.wait(10)
@@ -159,6 +189,8 @@ def test_a_forked_process_leaves_it_to_its_parent() -> None:
 import os
 from pgrecall.cutting import Task
 from pgrecall.ingest.cutter import Cutter, spare
+from pgrecall.ingest.job import Group, Ingestion, Lane
+from pgrecall.ingest.stages import identified
 cutter = Cutter("wordllama")
 while not cutter.ready():
     pass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 import pgrecall
@@ -58,3 +60,34 @@ def test_what_is_not_there_has_a_reason(database_url: str) -> None:
         docs.delete("a/b.md")
         with pytest.raises(LookupError):
             docs.document("a/b.md")
+
+
+def test_chunks_find_their_document_by_its_key(database_url: str) -> None:
+    def scans(connection: psycopg.Connection) -> tuple[int, int]:
+        query = "SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'documents'"
+        row = connection.execute(query).fetchone()
+        assert row is not None
+        return row
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        # A table that is known to be empty: reading all of it looks cheaper than its index.
+        connection.execute("VACUUM ANALYZE pgrecall.documents")
+        before = scans(connection)
+        with pgrecall.connect(database_url) as db:
+            docs = db.create_collection("docs", embedder=TinyEmbedder())
+            text = "A sentence of eight words, again and again. " * 5_000
+            chunks = docs.ingest(replace(DOCUMENT, text=text)).chunks
+        # A session that has ended tells what it did.
+        deadline = time.monotonic() + 10
+        while sum(scans(connection)) - sum(before) < chunks and time.monotonic() < deadline:
+            time.sleep(0.05)
+        after = scans(connection)
+    assert after[1] - before[1] >= chunks > 100
+    assert after[0] - before[0] < 20
+
+
+def test_a_callers_transaction_keeps_its_settings(database_url: str) -> None:
+    with psycopg.connect(database_url) as mine, pgrecall.connect(mine) as db:
+        mine.execute("SELECT 1")
+        db.create_collection("docs", embedder=TinyEmbedder()).ingest(DOCUMENT)
+        assert mine.execute("SHOW enable_seqscan").fetchone() == ("on",)

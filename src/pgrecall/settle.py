@@ -16,6 +16,7 @@ from pgrecall.flow import Flow
 from pgrecall.store import graph, indexes, queries, recall
 from pgrecall.store.collections import Generation
 from pgrecall.store.recall import RecallReport
+from pgrecall.store.together import together
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +33,25 @@ def settle(
     ``afford`` says whether so many tokens may be spent on that.
     """
     with telemetry.span("pgrecall.ingest.settle", {"pgrecall.collection": generation.collection}):
-        yield from graph.build(generation)
-        yield from indexes.settle(generation, written=written)
+        built = yield from graph.build(generation)
+        statistics = indexes.settle(generation, written=written)
+        measurement = _measure(generation, embedder, afford)
+        if built:
+            yield from together(statistics, measurement)
+            return
+        yield from statistics
         if (yield from graph.outgrown(generation)) and not (yield from graph.rebuild(generation)):
             logger.warning(
                 "%s: its index was not built anew, since somebody kept reading; optimize() does it.",
                 generation.collection,
             )
+        yield from measurement
+
+
+def _measure(
+    generation: Generation, embedder: Callable[[], Embedder], afford: Callable[[int], bool]
+) -> Flow[None]:
+    """The recall, if it is due."""
     questions = yield from recall.due(generation)
     if not questions:
         return

@@ -18,15 +18,15 @@ from pgrecall.ingest.job import Group, Ingestion, Lane
 from pgrecall.ingest.stages import TRACED, chunk
 from pgrecall.load.child import environment, python, search_path
 from pgrecall.load.pool import AVAILABLE
-from pgrecall.longtext import LongDocument
+from pgrecall.longtext import LongDocument, length_of
 from pgrecall.store.prepared import Prepared
 from pgrecall.tokens import open_tokenizer
 
 _MAIN = "import sys; sys.path[:] = sys.argv[2:]; from pgrecall.cutting import main; main(int(sys.argv[1]))"
 #: Tokenizers that the other process has at hand.
 SHIPPED = ("wordllama", "cl100k_base", "o200k_base")
-#: Chunks after which a run counts as long: starting a process takes as long as cutting some thousands.
-LONG_RUN = 1_000
+#: Characters of text after which a run counts as long: three times that is cut while a process starts.
+LONG_RUN = 500_000
 #: Documents that stay with the other process while the next are asked for, so that it has work meanwhile.
 KEPT = 16
 #: Seconds in which an answer must come; a text has at most TRACED characters, which take less than one.
@@ -162,11 +162,15 @@ class Cutting:
         #: Whether there may be another process; not once one has ended before its time.
         self._allowed = AVAILABLE and _cores() > 1 and shipped
         self._cutter = spare.take(tokenizer.name) if self._allowed else None
+        #: Of the texts that were met, and whether the other process has had some of them.
+        self._characters = 0
+        self._begun = False
 
     def add(self, items: Iterable[Prepared]) -> None:
         """More documents. The other process begins at once."""
-        for item in items:
-            self._waiting.append((item, self._give(item)))
+        new = list(items)
+        self._characters += sum(length_of(item.document) for item in new)
+        self._waiting.extend((item, self._give(item)) for item in new)
 
     def fill(self, group: Group, *, last: bool = False) -> bool:
         """Chunk documents into the group: True when it is full, False when more should be added.
@@ -181,6 +185,8 @@ class Cutting:
 
     def _fill(self, group: Group, last: bool) -> bool:
         while self._waiting:
+            if not self._begun:
+                self._begin()
             item, given = self._waiting[0]
             if given and not last and len(self._waiting) <= KEPT:
                 return False
@@ -191,6 +197,17 @@ class Cutting:
             group.add(item)
             self._waiting.popleft()
         return False
+
+    def _begin(self) -> None:
+        """Hand over what waits, once the other process has started: it was added before that."""
+        try:
+            self._begun = self._ready() is not None
+        except Ended:
+            self._lose()
+        if self._begun:
+            self._waiting = deque(
+                (item, given or self._give(item)) for item, given in self._waiting
+            )
 
     def _cut(self, item: Prepared, given: bool) -> None:
         if item.chunks:
@@ -207,7 +224,7 @@ class Cutting:
         lane, document = self._job.lane, item.document
         # A long text would be in memory twice, and a longer one is in memory nowhere.
         long = isinstance(document, LongDocument) or len(document.text) > TRACED
-        if document.media is not None or long:
+        if document.media is not None or long or item.chunks:
             return False
         try:
             cutter = self._ready()
@@ -221,7 +238,7 @@ class Cutting:
         return True
 
     def _ready(self) -> Cutter | None:
-        if self._cutter is None and self._allowed and self._job.report.cut >= LONG_RUN:
+        if self._cutter is None and self._allowed and self._characters >= LONG_RUN:
             try:
                 self._cutter = Cutter(self._job.embedder.tokenizer.name)
             except OSError:

@@ -84,6 +84,17 @@ def _write_text(key: Key, text: LongText) -> Flow[None]:
 
 def copy_chunks(batch: Sequence[Prepared]) -> Flow[None]:
     """Write the chunks of documents, each into its generation; vectors that waited for them go."""
+    # A session keeps its plan for the check of the foreign key, and one that is made while there are few
+    # documents reads all of them for each chunk, however many there are later.
+    rows = yield from fetch(
+        "SELECT current_setting('enable_seqscan'), set_config('enable_seqscan', 'off', true)"
+    )
+    yield from _copy(batch)
+    # A transaction of the caller's goes on as it was.
+    yield from fetch("SELECT set_config('enable_seqscan', %s, true)", [rows[0][0]])
+
+
+def _copy(batch: Sequence[Prepared]) -> Flow[None]:
     # A long document that was made elsewhere brings its vectors.
     short = [item for item in batch if len(item.chunks) <= LONG or item.vectors]
     made = (row for item in short for row in chunk_rows(item, slice(None), item.vectors))

@@ -3,13 +3,13 @@
 A row is linked to what a search through the graph finds when it comes. Rows that come subject by subject
 become islands, and a question about one of them starts on another. Of 36,674 chunks of five subjects, real
 questions about one found 0.48 of their nearest rows at ef_search 100 where most were added to a graph of the
-first, 0.57 in a graph of all rows as they were stored, and 0.92 where these lay in the order of their hashes.
-The breadth for a recall of 0.98 fell from 736 to 198. Mixing took a tenth of the time of the build.
+first, 0.57 in a graph of all rows as they were stored, and 0.92 where these lay in an order by chance.
+The breadth for a recall of 0.98 fell from 736 to 198.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import psycopg
@@ -20,21 +20,25 @@ from pgrecall.flow import Flow
 from pgrecall.store import indexes
 from pgrecall.store.collections import Generation
 from pgrecall.store.session import fetch, transaction
+from pgrecall.store.together import together
 
 #: Below that, searches are exact.
 SMALL = 2_000
 #: Up to so many rows a graph that is in use is taken away while rows are mixed (readers wait some seconds) and
 #: a new one is built (they search exactly). Of more rows, a new one is built beside it, of rows as they lie.
 MIXED = 200_000
+#: Chunks of a document that stay side by side when rows are mixed: what comes next is near in the graph, and
+#: still in the processor's caches. A build took 0.77 of the time that it took where each row lay by chance.
+RUN = 32
 #: How often, and for how many milliseconds, one waits for readers that are at work. Whoever comes meanwhile
 #: stands behind it in the queue of the lock.
 ATTEMPTS, PATIENCE = 40, 100
 
 
 def build(generation: Generation) -> Flow[bool]:
-    """Create the indexes that are missing, each in a transaction of its own; False if none was.
+    """Create the indexes that are missing, each in a transaction of its own; whether the graph was.
 
-    The rows are mixed before their first graph.
+    The rows are mixed before their first graph. The others are built beside it.
     """
     absent = yield from indexes.missing(generation)
     if "embedding" in absent and (yield from _alone()) and (yield from _rows(generation)) > SMALL:
@@ -44,9 +48,15 @@ def build(generation: Generation) -> Flow[bool]:
             # Somebody keeps reading: the graph is built of the rows as they lie.
             if not _busy(exc):
                 raise
-    for name in absent:
+    graph = [name for name in absent if name == "embedding"]
+    others = [name for name in absent if name != "embedding"]
+    yield from together(_create(generation, graph), _create(generation, others))
+    return bool(graph)
+
+
+def _create(generation: Generation, names: Sequence[str]) -> Flow[None]:
+    for name in names:
         yield from transaction(indexes.create(generation, name))
-    return bool(absent)
 
 
 def outgrown(generation: Generation) -> Flow[bool]:
@@ -105,7 +115,7 @@ def _replace(generation: Generation) -> Flow[None]:
 
 
 def _mix(generation: Generation) -> Flow[None]:
-    """Order the rows by the hashes of their texts, which is by chance.
+    """Put the rows in an order by chance, but for runs of neighbours.
 
     Without a graph, since all indexes are built anew by this.
     """
@@ -122,11 +132,18 @@ def _mix(generation: Generation) -> Flow[None]:
         return  # by somebody else, meanwhile
     if graph:
         yield from _drop(index)
-    yield from fetch(
-        sql.SQL("CLUSTER {} USING {}").format(
-            generation.partition, sql.Identifier(f"{generation.table}_content_hash_idx")
+    order = f"{generation.table}_order"
+    for statement in (
+        "CREATE INDEX {order} ON {partition}"
+        " (uuid_hash_extended(document_id, ordinal / {run}), ordinal)",
+        "CLUSTER {partition} USING {order}",
+    ):
+        yield from fetch(
+            sql.SQL(statement).format(
+                order=sql.Identifier(order), partition=generation.partition, run=sql.Literal(RUN)
+            )
         )
-    )
+    yield from _drop(order)
 
 
 def _without_readers(steps: Callable[[], Flow[None]]) -> Flow[None]:

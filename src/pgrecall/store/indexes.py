@@ -21,8 +21,9 @@ DEFINITIONS = {
 }
 #: Neighbours of a node in a graph, and in one of so many rows or more (pgvector's default is 16). In large
 #: collections passages repeat, and a graph of 16 has islands: of 100,000 chunks, each five times with noise, it
-#: found 0.92 at ef_search 160, one of 24 found 0.98, for a quarter more time to build.
-LARGE, NEIGHBOURS, NEIGHBOURS_IF_LARGE = 50_000, 16, 24
+#: found 0.92 at ef_search 160, one of 24 found 0.98, for a quarter more time to build. In small ones, one of 12
+#: takes 0.75 of the time that one of 16 takes; a search looks further in it, at cheaper steps.
+LARGE, NEIGHBOURS, NEIGHBOURS_IF_LARGE = 50_000, 12, 24
 #: Bytes of a graph's node while it is built, without the vector: 128 for the element, 16 for each of
 #: 2 m neighbours, a few for upper layers (pgvector, hnsw.h), and half as much again.
 GRAPH_NODE, GRAPH_NEIGHBOUR = 256, 48
@@ -56,14 +57,18 @@ def create(generation: Generation, name: str) -> Flow[None]:
     Writers of the same generation wait for it, readers do not; a build that was cut off leaves nothing behind.
     """
     yield from fetch(
-        "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index'), %s)", [generation.generation_id]
+        "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index.' || %s::text), %s)",
+        [name, generation.generation_id],
     )
     m = NEIGHBOURS
     if name == "embedding":
         rows = yield from _settled_rows(generation)
         yield from fetch(
-            "UPDATE pgrecall.generations SET graph_chunks = %s WHERE generation_id = %s",
-            [rows, generation.generation_id],
+            """
+            UPDATE pgrecall.generations SET chunk_count = %s, graph_chunks = %s
+             WHERE generation_id = %s
+            """,
+            [rows, rows, generation.generation_id],
         )
         m = NEIGHBOURS_IF_LARGE if rows >= LARGE else NEIGHBOURS
         yield from _bound_memory(
@@ -130,12 +135,15 @@ def settle(generation: Generation, *, written: int) -> Flow[None]:
             "SELECT gin_clean_pending_list(to_regclass(%s))",
             [f"pgrecall.{generation.table}_{name}"],
         )
+    # Chunks without words were never settled: a run may have been killed when their graph was built.
     rows = yield from fetch(
-        "SELECT chunk_count FROM pgrecall.generations WHERE generation_id = %s",
+        """
+        SELECT chunk_count FROM pgrecall.generations AS g WHERE generation_id = %s
+           AND EXISTS (SELECT FROM pgrecall.lexemes AS l WHERE l.generation_id = g.generation_id)
+        """,
         [generation.generation_id],
     )
-    known = rows[0][0]
-    if not known or written >= WORTH_ANALYZING * known:
+    if not rows or written >= WORTH_ANALYZING * rows[0][0]:
         yield from fetch(sql.SQL("ANALYZE {}").format(generation.partition))
         yield from transaction(_count_words(generation))
     # The transactions of the run did not wait for the disk; this one does, and with it they all are.
