@@ -28,6 +28,7 @@ DECLARE
     phrase text;
     one tsquery;
 BEGIN
+    question := translate(question, '“”„«»', '"""""');
     plain := question;
     IF length(question) > 1000 OR strpos(question, '"') = 0 AND strpos(question, '-') = 0
        OR question ~ '(\S+\s+){16}\S' THEN
