@@ -146,7 +146,7 @@ def test_matches_that_are_far_away_are_found(world: World) -> None:
 
 
 def test_what_does_not_match_may_stand_around_the_question(world: World) -> None:
-    """With a third of the clusters left out, the nearest ones, and the breadth that searches take by themselves."""
+    """A third of the clusters is left out, the nearest ones."""
     shares = []
     for question in world.questions:
         around = np.argsort(-(world.centres @ question))[: CLUSTERS // 3].tolist()
