@@ -22,7 +22,7 @@ from pgrecall.flow import Flow
 from pgrecall.keywords import check_keywords
 from pgrecall.rerank import Reranker, open_reranker
 from pgrecall.rerank.steps import opened
-from pgrecall.store import passages, queries
+from pgrecall.store import originals, passages, queries
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.store.identity import document_id
@@ -221,7 +221,10 @@ class SimilarOptions(TypedDict, total=False):
 
 
 def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -> Flow[Hits]:
-    """The chunks of other documents that are most like a hit, or like a document as a whole."""
+    """The chunks of other documents that are most like a hit, or like a document as a whole.
+
+    Raises DocumentNotFound if the collection has no such document.
+    """
     check_keywords(options, SimilarOptions)
     query = store.Query(mode="vector", **options)
     if isinstance(to, Hit):
@@ -236,7 +239,10 @@ def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -
             f"similar takes a hit, a document or a uri, not {type(to).__name__}."
         )
     document = document_id(target.generation.collection, to)
-    return (yield from following(target, lambda now: store.similar(now, document, None, query)))
+    hits = yield from following(target, lambda now: store.similar(now, document, None, query))
+    if not hits:
+        yield from originals.fetch_document(target.generation, to.uri, to.tenant_id)
+    return hits
 
 
 def context(
