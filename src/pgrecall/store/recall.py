@@ -64,7 +64,7 @@ class RecallReport:
             return False
         taken = self.previous_ef_search
         before, now = _at(self.previous, taken), _at(self.curve, taken)
-        # Two standard errors of so many questions that find all or nothing, as those that start on an island do.
+        # Two standard errors of so many questions that find all or nothing, as on islands of a graph.
         mean = (before + now) / 2
         chance = 2 * math.sqrt(mean * (1 - mean) / max(self.questions, 1))
         return now < before - max(DRIFT, chance)
