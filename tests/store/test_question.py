@@ -67,6 +67,8 @@ def found(docs: Collection, question: str, mode: Any = "text") -> list[str]:
         ("state of the art", "hyphens"),
         ("北京大学", "beijing"),
         ("上海的大学", "shanghai"),
+        ("海", "shanghai"),
+        ("首", "tokyo"),
         ("日本の首都", "tokyo"),
         ("カタカナ", "tokyo"),
         ("เมืองหลวง", "thai"),
