@@ -172,6 +172,19 @@ def test_cancelled_searches_leave_the_pool_healthy(database_url: str) -> None:
     asyncio.run(use())
 
 
+def test_a_pooler_that_keeps_no_prepared_statements_is_named(database_url: str) -> None:
+    with (
+        psycopg.connect(database_url, autocommit=True, prepare_threshold=1) as own,
+        pgrecall.connect(own) as db,
+    ):
+        for _ in range(3):
+            db.collections()
+        # As if the pooler had handed the next transaction to another connection; psycopg does not see it.
+        own.pgconn.exec_(b"DEALLOCATE ALL")
+        with pytest.raises(errors.DatabaseError, match="PGRECALL_PREPARE=false"):
+            db.collections()
+
+
 def test_without_prepared_statements(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGRECALL_PREPARE", "false")
     with pgrecall.connect(database_url) as db:

@@ -348,17 +348,38 @@ def test_contexts_take_the_same_options(docs: Collection) -> None:
 
 
 def test_the_pool_grows_with_k() -> None:
-    assert Refinement(k=10).pool(1) == 10
-    assert Refinement(k=10).pool(2) == 100
-    assert Refinement(k=50, diversity=0.5).pool(1) == 200
-    assert Refinement(k=9000, deduplicate=True).pool(1) == 10_000
-    assert Refinement(k=10, candidates=30).pool(1) == 30
+    assert Refinement(k=10).pools(1) == [10]
+    assert Refinement(k=10).pools(2) == [100, 400, 1600]
+    assert Refinement(k=50, diversity=0.5).pools(1) == [200, 800, 3200]
+    assert Refinement(k=1000, deduplicate=True).pools(1) == [4000, 10_000]
+    assert Refinement(k=9000, deduplicate=True).pools(1) == [10_000]
+    assert Refinement(k=10, candidates=30).pools(1) == [30]
+    assert Refinement(k=10, per_document=1, reranker=Reversed()).pools(1) == [100]
     options: dict[str, Any] = {
-        "min_similarity": 0.0, "reranker": Reversed(), "boost": Recency("year"), "per_document": 2,
-        "expand": "section",
+        "min_similarity": 0.0, "boost": Recency("year"), "per_document": 2, "expand": "section",
     }  # fmt: skip
     for name, value in options.items():
-        assert Refinement(**{name: value}).pool(1) == 100, name
+        assert Refinement(**{name: value}).pools(1)[0] == 100, name
+
+
+def test_a_long_document_leaves_room_for_others(docs: Collection, ask: Ask) -> None:
+    long = "\n\n".join(f"The tide of the tide tables, and the tide on day {n}." for n in range(150))
+    docs.ingest(Document(uri="tables.md", text=long, title="Tide"))
+    assert {hit.uri for hit in docs.search("tide of the tide tables", k=100)} == {"tables.md"}
+
+    hits = ask("tide of the tide tables", k=5, per_document=1)
+    assert len({hit.uri for hit in hits}) == 5
+    assert (hits.complete, hits.notes) == (True, [])
+    # Fewer than k because there are no more is complete.
+    hits = ask("tide of the tide tables", k=8, per_document=1, uri_prefix="n")
+    assert (len(hits), hits.complete, hits.notes) == (5, True, [])
+    hits = ask("tide of the tide tables", k=50, per_document=1)
+    assert (len(hits), hits.complete) == (len(DOCUMENTS) + 1, True)
+    # As many candidates as were asked for, or as a reranker is given to read, and no more.
+    for options in ({"candidates": 20}, {"reranker": Reversed()}):
+        hits = ask("tide of the tide tables", k=5, per_document=1, **options)
+        assert not hits.complete
+        assert "ask for more candidates" in hits.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -377,6 +398,7 @@ def test_the_pool_grows_with_k() -> None:
         ({"min_similarity": float("nan")}, "min_similarity must be a number"),
         ({"min_similarity": 0.1, "mode": "text"}, "a text search compares none"),
         ({"boost": [Recency("a", weight=0.6)] * 2}, "weights of all boosts together"),
+        ({"boost": 0.5}, "boost is a Recency, a Boost, or a list of these, not 0.5"),
         ({"reranker": object()}, "object cannot serve as a reranker"),
         ({"reranker": "magic:x"}, "There is no reranker 'magic:x'"),
     ],

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: The most rows that the database is asked for.
 MOST = 10_000
+#: Where limits leave fewer than k hits, so many times as many rows are looked at, and so many times again.
+WIDER = 4
 #: What ``deduplicate=True`` takes for the same: nine tenths of the word triples.
 RESEMBLANCE = 0.9
 #: Chunks on each side, unless ``expand_by`` says how many.
@@ -48,8 +50,8 @@ REACH: Mapping[str, int] = {"neighbours": 1, "section": 8}
 class CandidateOptions(TypedDict, total=False):
     """The keywords of ``search`` and ``context`` that work on what the search has found."""
 
-    #: How many rows are looked at to choose k of them. None: 100, or 4 k if that is more; k where
-    #: nothing below is asked for.
+    #: How many rows are looked at to choose k of them. None: 100, or 4 k if that is more, and up to 16 times
+    #: as many where these do not hold k hits, unless a reranker reads them; k where nothing below is asked for.
     candidates: int | None
     #: Only hits with at least this ``vector_score``: with the cosine metric, -1 to 1.
     min_similarity: float | None
@@ -98,6 +100,10 @@ class Refinement:
         _check_number("deduplicate", self.deduplicate, 0, 1)
         _check_choice("expand", self.expand, (None, *get_args(Around)))
         _check_choice("combine", self.combine, get_args(Combine))
+        if not all(hasattr(signal, "weight") for signal in self.signals):
+            raise InvalidArgument(
+                f"boost is a Recency, a Boost, or a list of these, not {self.boost!r}."
+            )
         if sum(signal.weight for signal in self.signals) > 1:
             raise InvalidArgument("The weights of all boosts together are at most 1.")
 
@@ -112,28 +118,39 @@ class Refinement:
         """The boosts, however many were given."""
         return self.boost if isinstance(self.boost, Sequence) else [self.boost]
 
-    def pool(self, questions: int) -> int:
-        """How many rows to ask the database for, for each question."""
+    def pools(self, questions: int) -> list[int]:
+        """How many rows to ask the database for, for each question; and how many if these do not do."""
         if self.candidates is not None:
-            return int(self.candidates)
+            return [int(self.candidates)]
         asked = (self.min_similarity, self.reranker, self.per_document, self.expand)
         if questions == 1 and not (
             self.signals or self.deduplicate or self.diversity or asked != (None,) * 4
         ):
-            return self.k
-        return min(MOST, max(100, 4 * self.k))
+            return [self.k]
+        pool = max(100, 4 * self.k)
+        # What a reranker reads may be paid for: not more than was said.
+        rounds = 1 if self.reranker is not None else 3
+        return sorted({min(MOST, pool * WIDER**n) for n in range(rounds)})
 
 
 def refine(
-    generation: Generation, found: Sequence[Hits], wanted: Refinement, words: Sequence[str]
+    generation: Generation,
+    found: Sequence[Hits],
+    wanted: Refinement,
+    words: Sequence[str],
+    *,
+    candidates: int,
 ) -> Flow[Hits]:
-    """The hits of one question or several, from the candidates of each; ``words`` are the questions'.
+    """The hits of one question or several, from so many ``candidates`` of each or all there are.
 
-    Raises InvalidArgument if a reranker is wanted and there are no words. A reranker that fails leaves the
-    order as it was, and a note.
+    ``words`` are the questions'. Fewer than k hits are not complete, and have a note, if more candidates could
+    fill them up. Raises InvalidArgument if a reranker is wanted and there are no words. A reranker that fails
+    leaves the order as it was, and a note.
     """
     hits = _together(found)
-    ranked = fused([_similar(list_, wanted.min_similarity) for list_ in found], wanted.combine)
+    near = [_similar(list_, wanted.min_similarity) for list_ in found]
+    more = any(len(list_) >= candidates for list_ in near)
+    ranked = fused(near, wanted.combine)
     if wanted.reranker is not None:
         ranked = yield from _reranked(ranked, wanted.reranker, words, hits.notes)
     chosen: Iterable[Hit] = boosted(ranked, wanted.signals)
@@ -149,6 +166,11 @@ def refine(
     if wanted.expand is not None:
         chosen = yield from _expanded(generation, iter(chosen), wanted, wanted.expand)
     hits[:] = islice(chosen, wanted.k)
+    if more and len(hits) < wanted.k:
+        hits.complete = False
+        hits.notes.append(
+            f"{len(hits)} of {wanted.k} hits: {candidates:,} candidates held no more; ask for more candidates."
+        )
     return hits
 
 

@@ -7,6 +7,7 @@ Both classes only choose how to wait. Most of what they can do is in their parts
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any, TypedDict, Unpack, cast
 
 from pgrecall import errors
@@ -86,7 +87,7 @@ class _Described:
         check_keywords(options, Defaults)
         for name in ("recall", "vector_weight"):
             value = cast(float | None, options.get(name))
-            if value is not None and not 0 <= value <= 1:
+            if value is not None and not (isinstance(value, Real) and 0 <= value <= 1):
                 raise errors.InvalidArgument(f"{name} lies between 0 and 1, not at {value!r}.")
         if not isinstance(options.get("log_queries"), bool | None):
             raise errors.InvalidArgument("log_queries is True, False or None.")

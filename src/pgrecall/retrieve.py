@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeAlias, TypedDict, TypeVar
 from uuid import UUID
 
@@ -19,9 +19,10 @@ from pgrecall.context import Context, Passage, Span, pack, spans
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.steps import embed_images, embed_queries
 from pgrecall.flow import Flow
+from pgrecall.keywords import check_keywords
 from pgrecall.rerank import Reranker, open_reranker
 from pgrecall.rerank.steps import opened
-from pgrecall.store import passages, queries
+from pgrecall.store import originals, passages, queries
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.store.identity import document_id
@@ -132,6 +133,7 @@ def search_in(
     if len(asked) == 1 and options.keys() <= _PLAIN:
         (query,) = yield from _queries(target, generation, asked, dict(options))
         return (yield from _asked(generation, query))
+    check_keywords(options, SearchOptions)
     reranker = yield from _reranker(target, options.get("reranker"))
     wanted = Refinement.of({**options, "reranker": reranker})
     if wanted.min_similarity is not None and options.get("mode") == "text":
@@ -140,17 +142,22 @@ def search_in(
             "or choose another mode."
         )
     given = {name: value for name, value in options.items() if name not in _REFINED}
-    given["k"] = wanted.pool(len(asked))
     explain = given.pop("explain", False)
-    found = []
-    stages: list[Stage] = []
-    for query in (yield from _queries(target, generation, asked, given)):
-        found.append((yield from _asked(generation, query)))
-        if explain:
-            stages.extend((yield from store.explain(generation, query)))
+    pools = wanted.pools(len(asked))
+    questions = yield from _queries(target, generation, asked, {**given, "k": pools[0]})
     words = [question for question in asked if isinstance(question, str)]
-    hits = yield from refine(generation, found, wanted, words)
-    hits.explanation = tuple(stages)
+    for pool in pools:
+        found = []
+        for query in questions:
+            found.append((yield from _asked(generation, replace(query, k=pool))))
+        hits = yield from refine(generation, found, wanted, words, candidates=pool)
+        if hits.complete:
+            break
+    if explain:
+        stages: list[Stage] = []
+        for query in questions:
+            stages += yield from store.explain(generation, replace(query, k=pool))
+        hits.explanation = tuple(stages)
     return hits
 
 
@@ -214,7 +221,11 @@ class SimilarOptions(TypedDict, total=False):
 
 
 def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -> Flow[Hits]:
-    """The chunks of other documents that are most like a hit, or like a document as a whole."""
+    """The chunks of other documents that are most like a hit, or like a document as a whole.
+
+    Raises DocumentNotFound if the collection has no such document.
+    """
+    check_keywords(options, SimilarOptions)
     query = store.Query(mode="vector", **options)
     if isinstance(to, Hit):
         identity, chunk = to.document_id, to.ordinal
@@ -228,7 +239,10 @@ def similar(target: Target, to: Hit | Document | str, options: SimilarOptions) -
             f"similar takes a hit, a document or a uri, not {type(to).__name__}."
         )
     document = document_id(target.generation.collection, to)
-    return (yield from following(target, lambda now: store.similar(now, document, None, query)))
+    hits = yield from following(target, lambda now: store.similar(now, document, None, query))
+    if not hits:
+        yield from originals.fetch_document(target.generation, to.uri, to.tenant_id)
+    return hits
 
 
 def context(
@@ -242,8 +256,10 @@ def context(
 ) -> Flow[Context]:
     """The best passages within a token budget, with their citations."""
     counter = open_tokenizer(tokenizer)
-    if max_tokens < 1:
-        raise errors.InvalidArgument(f"max_tokens must be at least 1, not {max_tokens}.")
+    if not isinstance(max_tokens, Integral) or max_tokens < 1:
+        raise errors.InvalidArgument(
+            f"max_tokens must be a whole number of at least 1, not {max_tokens!r}."
+        )
     # Chunks are on average half as long as allowed, or more: this many fill the budget.
     per_chunk = max(1, int(target.generation.chunking["max_tokens"]) // 2)
     wanted: SearchOptions = {"k": min(max(8, max_tokens // per_chunk), 200), **options}

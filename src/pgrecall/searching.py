@@ -88,7 +88,10 @@ class Searching(_Search):
         return Answer(run(flow, self._session), question, chosen)
 
     def similar(self, to: Hit | Document | str, **options: Unpack[SimilarOptions]) -> Hits:
-        """The chunks of other documents most like a hit, or like a document (or its uri) as a whole."""
+        """The chunks of other documents most like a hit, or like a document (or its uri) as a whole.
+
+        Raises DocumentNotFound if there is no such document.
+        """
         return run(retrieve.similar(self._target, to, options), self._session)
 
 

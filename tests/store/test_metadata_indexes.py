@@ -111,3 +111,5 @@ def test_defaults_are_kept(docs: Collection) -> None:
     assert docs.search("row 17", k=20)[0].uri == "d/4/17"
     with pytest.raises(errors.InvalidArgument, match="recall lies between 0 and 1"):
         docs.configure(recall=1.5)
+    with pytest.raises(errors.InvalidArgument, match="not at 'most'"):
+        docs.configure(recall="most")  # type: ignore[typeddict-item]

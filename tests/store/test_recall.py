@@ -12,6 +12,8 @@ import pytest
 
 import pgrecall
 from pgrecall import Collection, Document, EmbeddedChunk, EmbeddedDocument, errors
+from pgrecall.flow import run
+from pgrecall.store import recall
 from tests.embedders import TinyEmbedder
 
 ROWS, DIMENSIONS = 4000, 24
@@ -136,7 +138,18 @@ def test_a_drift_is_seen(docs: Collection) -> None:
     worse = dict(zip(steady.curve, [0.9, *[1.0] * 7], strict=True))
     assert replace(steady, curve=worse).drifted
     assert not replace(steady, curve=worse, previous_ef_search=64).drifted
+    # As little of so few questions is chance; of many it is not.
+    less = dict.fromkeys(steady.curve, 0.95)
+    assert not replace(steady, curve=less).drifted
+    assert replace(steady, curve=less, questions=100).drifted
     assert not replace(steady, curve=worse, previous=None).drifted
+
+
+def test_the_same_questions_are_asked_again(docs: Collection) -> None:
+    generation = docs._target.generation
+    few, many = (run(recall.questions(generation, count), docs._session) for count in (40, 100))
+    assert many == run(recall.questions(generation, 100), docs._session)
+    assert len({*few} & {*many}) >= 30
 
 
 def test_nothing_to_measure(database_url: str) -> None:

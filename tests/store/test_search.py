@@ -145,6 +145,19 @@ def test_matches_that_are_far_away_are_found(world: World) -> None:
     assert [uri for uri, _ in rows] == ids(exact)
 
 
+def test_what_does_not_match_may_stand_around_the_question(world: World) -> None:
+    """A third of the clusters is left out, the nearest ones."""
+    shares = []
+    for question in world.questions:
+        around = np.argsort(-(world.centres @ question))[: CLUSTERS // 3].tolist()
+        where = {"cluster": {"$nin": around}}
+        exact = world.docs.search(question, mode="vector", where=where, exact=True)
+        found = world.docs.search(question, mode="vector", where=where)
+        assert found.strategy == "hnsw"
+        shares.append(len({*ids(found)} & {*ids(exact)}) / 10)
+    assert np.mean(shares) >= 0.97
+
+
 def test_more_rows_than_the_index_scan_visits(world: World) -> None:
     assert len(world.docs.search(world.questions[0], k=ROWS + 5, mode="vector")) == ROWS
     with psycopg.connect(world.db.url, autocommit=True) as connection:

@@ -50,7 +50,11 @@ def test_a_document_finds_its_like(docs: Collection) -> None:
 
 
 def test_what_is_not_there_is_like_nothing(docs: Collection) -> None:
-    assert docs.similar("no such uri", tenant_id="t") == []
+    assert docs.similar("tides", tenant_id="t", where={"n": 99}) == []
+    with pytest.raises(errors.DocumentNotFound, match="no document 'tides'"):
+        docs.similar("tides")  # there is one, but of a tenant
+    with pytest.raises(errors.DocumentNotFound, match="'no such uri' of the tenant 't'"):
+        docs.similar("no such uri", tenant_id="t")
     with pytest.raises(errors.InvalidArgument, match="not NoneType"):
         docs.similar(None)  # type: ignore[arg-type]
 

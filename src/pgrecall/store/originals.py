@@ -40,7 +40,8 @@ def fetch_document(generation: Generation, uri: str, tenant_id: str) -> Flow[Doc
         [tenant_id, document_id(generation.collection, wanted)],
     )
     if not rows:
-        raise DocumentNotFound(f'"{generation.collection}" has no document {uri!r}.')
+        of_tenant = f" of the tenant {tenant_id!r}" if tenant_id else ""
+        raise DocumentNotFound(f'"{generation.collection}" has no document {uri!r}{of_tenant}.')
     there, error, *columns = rows[0]
     if not there:
         raise DocumentNotFound(f"{uri!r} could not be taken in: {error}")

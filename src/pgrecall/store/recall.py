@@ -28,7 +28,7 @@ WORDS, CHARACTERS = 8, 60
 
 #: A recall as near to the promise as this counts as reaching it: less than the error of a measurement.
 ERROR = 0.005
-#: A recall that fell by more than this is worth a warning.
+#: A recall that fell by more than this is worth a warning, if it fell by more than chance explains as well.
 DRIFT = 0.02
 
 
@@ -63,7 +63,11 @@ class RecallReport:
         if self.previous is None:
             return False
         taken = self.previous_ef_search
-        return _at(self.curve, taken) < _at(self.previous, taken) - DRIFT
+        before, now = _at(self.previous, taken), _at(self.curve, taken)
+        # Two standard errors of so many questions that find all or nothing, as on islands of a graph.
+        mean = (before + now) / 2
+        chance = 2 * math.sqrt(mean * (1 - mean) / max(self.questions, 1))
+        return now < before - max(DRIFT, chance)
 
 
 def _at(curve: Mapping[int, float], ef_search: int) -> float:
@@ -90,14 +94,17 @@ def due(generation: Generation) -> Flow[int]:
 
 
 def questions(generation: Generation, count: int) -> Flow[list[str]]:
-    """Pieces of texts from all over the generation."""
+    """Pieces of texts from all over the generation, mostly the same ones each time, so that curves compare.
+
+    They are not taken by their hashes, in the order of which rows come to stand in table and graph.
+    """
     rows = yield from fetch(
         sql.SQL(
             """
             SELECT content FROM {partition} TABLESAMPLE system (least(100, (
                        SELECT 100.0 * 20 * %s / greatest(chunk_count, 1) FROM pgrecall.generations
-                        WHERE generation_id = %s)))
-             ORDER BY content_hash LIMIT %s
+                        WHERE generation_id = %s))) REPEATABLE (0)
+             ORDER BY md5(content_hash) LIMIT %s
             """
         ).format(partition=generation.partition),
         [count, generation.generation_id, count],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -18,6 +18,9 @@ from pgrecall.store.filters import encode as encode_filter
 from pgrecall.store.session import Row, fetch_binary
 from pgrecall.store.vectors import encode
 from pgrecall.types import FloatArray, Hit, Hits, Mode, Stage, Where
+
+#: What found nothing, which no row says: an index scan that comes back short is followed by an exact search.
+NOTHING: Mapping[Mode, str] = {"vector": "exact", "hybrid": "hybrid:exact", "text": "text"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +151,7 @@ def _nearest(generation_id: int) -> sql.SQL:
 def _nearest_hits(rows: list[Row]) -> Hits:
     """Scored by their vectors alone, nearest first."""
     hits = (_hit((*row[:12], row[1], None, rank, None)) for rank, row in enumerate(rows, 1))
-    return Hits(hits, strategy=rows[0][12] if rows else "vector", complete=True)
+    return Hits(hits, strategy=rows[0][12] if rows else NOTHING["vector"])
 
 
 _EXPLAIN = """
@@ -221,7 +224,7 @@ def _ids(documents: Iterable[UUID | str]) -> list[UUID]:
 
 def _hits(rows: list[Row], mode: Mode) -> Hits:
     if not rows:
-        return Hits(strategy=mode, complete=True)
+        return Hits(strategy=NOTHING[mode])
     return Hits(map(_hit, rows), strategy=rows[0][16], complete=rows[0][17])
 
 

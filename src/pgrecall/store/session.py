@@ -41,6 +41,9 @@ RAISED: dict[str, type[errors.PgrecallError]] = {
 #: SQLSTATEs of a server that shuts down or starts up, or of a broken line.
 LOST = ("57P01", "57P02", "57P03", "08")
 
+#: What becomes of prepared statements behind a pooler that hands each transaction to another connection.
+_UNPREPARED = (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName)
+
 
 class AskedDumper(Dumper):
     """Sends a vector in its wire format; the server infers the type from where it goes."""
@@ -277,6 +280,11 @@ def translated(exc: psycopg.Error) -> errors.PgrecallError:
         return errors.GenerationChanged("The generation was dropped meanwhile.")
     if isinstance(exc, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
         return errors.SchemaMissing()
+    if isinstance(exc, _UNPREPARED):
+        return errors.DatabaseError(
+            "A pooler between here and Postgres keeps no prepared statements: set PGRECALL_PREPARE=false, or "
+            "prepare_threshold=None on connections of your own."
+        )
     if isinstance(exc, psycopg.DataError) and not state:
         return errors.InvalidArgument(f"A value cannot be sent to Postgres: {message}.")
     if isinstance(exc, PoolTimeout):

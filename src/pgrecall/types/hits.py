@@ -82,7 +82,8 @@ class Hits(list[Hit]):
         super().__init__(hits)
         #: What ran: "exact", "hnsw", "text", "hybrid:exact", "hybrid:hnsw".
         self.strategy = strategy
-        #: True if no matching row can have been left out for want of scanning.
+        #: False if there are fewer than k hits, and rows that match were not looked at: limits such as
+        #: ``per_document`` left so few of the candidates.
         self.complete = complete
         #: How each arm ran, if the search was asked to explain itself.
         self.explanation: tuple[Stage, ...] = ()

@@ -28,6 +28,7 @@ DECLARE
     phrase text;
     one tsquery;
 BEGIN
+    question := translate(question, '“”„«»', '"""""');
     plain := question;
     IF length(question) > 1000 OR strpos(question, '"') = 0 AND strpos(question, '-') = 0
        OR question ~ '(\S+\s+){16}\S' THEN
@@ -80,13 +81,20 @@ BEGIN
                unnest(pgrecall.to_tsvector(language, '', plain)) AS q
          GROUP BY q.lexeme
     ), counted AS (
-        SELECT lexeme, times,
-               coalesce((SELECT l.frequency FROM pgrecall.lexemes AS l
-                          WHERE l.generation_id = g.generation_id AND l.lexeme = asked.lexeme),
-                        unlisted) AS frequency
-          FROM asked
+        -- A character that stands alone where no spaces are written is found in the pairs that it begins.
+        SELECT a.lexeme, a.times, a.begins, coalesce(
+                   CASE WHEN a.begins THEN
+                       (SELECT least(sum(l.frequency), 1) FROM pgrecall.lexemes AS l
+                         WHERE l.generation_id = g.generation_id AND starts_with(l.lexeme, a.lexeme))
+                   ELSE
+                       (SELECT l.frequency FROM pgrecall.lexemes AS l
+                         WHERE l.generation_id = g.generation_id AND l.lexeme = a.lexeme)
+                   END, unlisted) AS frequency
+          FROM (SELECT *, octet_length(lexeme) > 1 AND length(lexeme) = 1 AND lexeme ~ pgrecall.unspaced() AS begins
+                  FROM asked) AS a
     ), words AS (
-        SELECT ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS term,
+        SELECT ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''''
+                || CASE WHEN begins THEN ':*' ELSE '' END)::tsquery AS term,
                times, frequency
           FROM counted
     ), names AS (

@@ -25,6 +25,22 @@ BEGIN
 END
 $$;
 
+-- A text without punctuation beyond ASCII, and with each character written in one way (NFKC: accents with their
+-- letters, no ligatures, no full width). Whether Postgres takes such characters for letters depends on the server's
+-- locale: in "C", “Europa” with its quotation marks would be a word. Soft hyphens go, and ’ is an apostrophe.
+CREATE FUNCTION pgrecall.plain(body text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    body := regexp_replace(replace(replace(body, U&'\2019', ''''), U&'\00ad', ''),
+        '[\u00a0-\u00a9\u00ab\u00ac\u00ae-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7\u037e\u0387\u055a-\u055f\u0589'
+        '\u058a\u05be\u060c\u061b\u061f\u066a-\u066d\u06d4\u0964\u0965\u2000-\u200b\u200e-\u207f\u20a0-\u20cf\u2120'
+        '\u2122\u2190-\u25ff\u2700-\u27ff\u2900-\u29ff\u2e00-\u2e7f\u3000-\u3004\u3008-\u3030\ufe0f\uff5f-\uff65]+',
+        ' ', 'g');
+    RETURN CASE WHEN body IS NFKC NORMALIZED THEN body ELSE normalize(body, NFKC) END;
+END
+$$;
+
 -- The words of a text, ready for a text search configuration. Punctuation inside names becomes space, so that
 -- ERR_CONN_RESET, os.path and v1.2.3 are the words that they are made of (the parser of Postgres would take
 -- some of them for hosts, files and versions, and find them only whole).
@@ -32,8 +48,11 @@ CREATE FUNCTION pgrecall.words(body text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
-    IF octet_length(body) > length(body) AND body ~ pgrecall.unspaced() THEN
-        body := pgrecall.pairs(body);
+    IF octet_length(body) > length(body) THEN
+        body := pgrecall.plain(body);
+        IF body ~ pgrecall.unspaced() THEN
+            body := pgrecall.pairs(body);
+        END IF;
     END IF;
     -- One replace() a character is a sixth of the time that translate() takes.
     RETURN replace(replace(replace(replace(replace(replace(replace(
