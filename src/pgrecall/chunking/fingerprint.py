@@ -15,7 +15,7 @@ BEFORE, AFTER = 24, 104
 #: An odd number without pattern, and its inverse modulo 2**64.
 _BASE = 0x9E3779B97F4A7C15
 _INVERSE = pow(_BASE, -1, 1 << 64)
-_BLOCK = 1 << 17
+_BLOCK = 1 << 16
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

@@ -14,7 +14,7 @@ Ids: TypeAlias = npt.NDArray[np.int32]
 
 #: Texts of at most SHORT characters come again and again (the words at the borders of chunks); a tokenizer
 #: keeps the counts of so many.
-SHORT, KEPT = 40, 1 << 15
+SHORT, KEPT = 40, 1 << 13
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -71,6 +71,8 @@ def last_seam(seams: re.Pattern[str]) -> re.Pattern[str]:
 
 def scalar_values(text: str) -> str:
     """The text with U+FFFD for each lone surrogate: same length, and it can be encoded as UTF-8."""
+    if text.isascii():  # which the text itself knows
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
