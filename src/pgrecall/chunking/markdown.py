@@ -125,7 +125,8 @@ def front_matter(text: str, *, ends: bool) -> int | None:
 def hashed(lined: str, starts: Iterable[int]) -> Iterator[Heading]:
     """Headings that begin with a number of #."""
     for match in matches(_ATX, lined, starts):
-        text = _plain(_CLOSING.sub("", match[2].rstrip()))
+        text = match[2].rstrip()
+        text = _plain(_CLOSING.sub("", text) if text.endswith("#") else text)
         yield Heading(match.start(), match.end() - 1, len(match[1]), text)
 
 

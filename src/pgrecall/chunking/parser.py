@@ -7,6 +7,7 @@ blank.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from pgrecall.chunking.markdown import Blocks, Fences, Heading
 Path = tuple[str, ...]
 Span = tuple[int, int]
 
+_INK = re.compile(r"\S")
 #: The end of a block that is still open.
 _OPEN_END = 1 << 62
 
@@ -157,7 +159,7 @@ class Parser:
     def _fill(self, text: str, end: int) -> None:
         section = self.sections[-1]
         begin = max(section.end - self.settled, 0)
-        section.body = section.body or bool(text[begin:end].strip())
+        section.body = section.body or _INK.search(text, begin, max(begin, end)) is not None
 
     def _begin(self, head: Heading) -> None:
         start, end = head.start + self.settled, head.end + self.settled

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 
 import numpy as np
 
@@ -150,14 +150,15 @@ class Window:
 
     def _sections(self, edges: IntArray, bound: int, at: Known) -> list[_Section]:
         """What begins at each edge: the last one is open, and the first perhaps the rest of a long one."""
-        tokens = self._gaps.tokens
-        found = []
-        for start, end in pairwise(edges.tolist()):
-            size, limit = int(tokens[end] - tokens[start]), self._limit_of(start, end)
-            far = size > packing.FAR * self._config.max_tokens
-            found.append(_Section(size > limit, None if far else limit))
-        far = bound - tokens[edges[-1]] > packing.FAR * self._config.max_tokens
-        found.append(_Section(bool(far), None))
+        far = packing.FAR * self._config.max_tokens
+        limits = self._limits_of(edges)
+        sizes = np.diff(self._gaps.tokens[edges])
+        columns = (sizes > limits).tolist(), limits.tolist(), (sizes > far).tolist()
+        found = [
+            _Section(long, None if distant else limit)
+            for long, limit, distant in zip(*columns, strict=True)
+        ]
+        found.append(_Section(bool(bound - self._gaps.tokens[edges[-1]] > far), None))
         if not at.fresh:
             found[0] = _Section(long=True, limit=None)
         return found
@@ -178,24 +179,37 @@ class Window:
         self, cuts: IntArray, edges: IntArray, sections: Sequence[_Section], at: Known
     ) -> IntArray:
         """How long the chunks between two cuts may be."""
-        of_pair = (edges.searchsorted(cuts[:-1], "right") - 1).tolist()
-        limits = [
-            sections[i].limit or self._limit_of(*pair)
-            for i, pair in zip(of_pair, pairwise(cuts.tolist()), strict=True)
-        ]
-        if limits and at.limit:
-            limits[0] = at.limit
-        return np.array(limits, np.int64)
+        of_pair = edges.searchsorted(cuts[:-1], "right") - 1
+        limits = self._limits_of(cuts)
+        whole = np.array([section.limit or 0 for section in sections], np.int64)[of_pair]
+        limits = np.where(whole > 0, whole, limits)
+        if at.limit:
+            limits[:1] = at.limit
+        return limits
 
-    def _limit_of(self, start: int, end: int) -> int:
-        """The limit between two candidates, by the longest header there, unless that is far away."""
-        paths, cost = self.outline.paths, self._headers.cost
-        if len(paths) == 1:
-            return self._limit(cost(paths[0]))
-        tokens = self._gaps.tokens
-        far = int(tokens.searchsorted(tokens[start] + packing.FAR * self._config.max_tokens))
-        first, last = self._offsets[[start, max(min(end, far), start)]].tolist()
-        return self._limit(max([cost(paths[i]) for i in self.outline.sections(first, last)]))
+    def _limits_of(self, cuts: IntArray) -> IntArray:
+        """The limit between a candidate and the next, by the longest header there, unless that is far."""
+        costs = self._costs
+        if len(costs) == 1:
+            return np.full(len(cuts) - 1, self._limit(costs[0]), np.int64)
+        tokens, begins = self._gaps.tokens, self.outline.starts
+        far = tokens.searchsorted(tokens[cuts[:-1]] + packing.FAR * self._config.max_tokens)
+        starts = self._offsets[cuts[:-1]]
+        ends = self._offsets[np.minimum(cuts[1:], np.maximum(far, cuts[:-1]))]
+        first = np.searchsorted(begins, starts, "right") - 1
+        last = np.searchsorted(begins, np.maximum(ends - 1, starts), "right")
+        return np.array(
+            [
+                self._limit(costs[i] if j - i == 1 else max(costs[i:j]))
+                for i, j in zip(first.tolist(), last.tolist(), strict=True)
+            ],
+            np.int64,
+        )
+
+    @cached_property
+    def _costs(self) -> list[int]:
+        """Tokens of the header of each section."""
+        return list(map(self._headers.cost, self.outline.paths))
 
     def _far(self, last: int, edges: IntArray, bound: int, at: Known) -> tuple[IntArray, int]:
         """The cuts behind the last peak, if the next one is far away wherever it is; and their limit."""
@@ -204,7 +218,7 @@ class Window:
         if self._ends or not long:
             return np.empty(0, np.int64), 0
         carried = at.limit if last == edges[0] else None
-        limit = carried or self._limit_of(last, len(self._offsets) - 1)
+        limit = carried or int(self._limits_of(np.array([last, len(self._offsets) - 1]))[0])
         return np.array(packing.filled_far(self._gaps, last, bound, limit), np.int64), limit
 
     def _borders(self, near: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -80,13 +80,12 @@ def scalar_values(text: str) -> str:
     return text
 
 
-def token_starts(ids: npt.NDArray[np.int32], widths: npt.NDArray[np.int16]) -> Offsets:
-    """Offset of each token's first character, given the width of every token of the vocabulary.
+def token_starts(width: npt.NDArray[np.int16]) -> Offsets:
+    """Offset of each token's first character, given the width of each; the array is used up.
 
     A width counts the characters that begin in a token. Where none is its first byte's, i.e. the token starts
     inside a character, the width is stored as ``-1 - width``, and the token starts where that character does.
     """
-    width = widths[ids]
     inside = width < 0 if width.min(initial=0) < 0 else None
     if inside is not None:
         width[inside] = -1 - width[inside]

@@ -132,7 +132,10 @@ class WordTokenizer:
         """Token ids and the offset of each token, shape (count(text),) each."""
         ids = self.encode_array(text)
         # The mark in front of the text is not one of its characters.
-        return ids, np.maximum(token_starts(ids, self._widths) - 1, 0)
+        starts = token_starts(self._widths[ids])
+        starts -= 1
+        starts[:1] = 0
+        return ids, starts
 
     def _encode(self, text: str) -> bytes:
         """The ids as the bytes of an int32 array: joining those is the fastest way."""
