@@ -12,6 +12,7 @@ import pgrecall
 from pgrecall import ChunkConfig, Collection, Document
 from tests.driving import rows
 from tests.embedders import TinyEmbedder
+from tests.unit.test_longtext import files_of_at_most
 
 CHUNKING = ChunkConfig(max_tokens=128, overlap_tokens=16)
 CUTS = """
@@ -131,6 +132,52 @@ def test_what_is_handed_over_is_whole(database_url: str, file: Path) -> None:
         docs = db.create_collection("docs", embedder=TinyEmbedder(), chunking=CHUNKING)
         docs.enqueue(file)
         assert rows(database_url, "SELECT text FROM pgrecall.queue") == [(text_of(file),)]
+
+
+def test_markdown_too(database_url: str, tmp_path: Path) -> None:
+    sections = (
+        f"## Day {n}\n\nIn place {n}, {n * n % 97} boats went out, before the wind turned.\n\n"
+        f"```\n# no heading {n}\n```\n\n### Catch\n\n| fish | n |\n|---|---|\n| cod | {n} |\n"
+        for n in range(1_500)
+    )
+    body = "# The log\n\n" + "\n".join(sections)
+    path = tmp_path / "log.md"
+    path.write_text(f"---\nship: Anna\n---\n\n{body}", encoding="utf-16")
+    with pgrecall.connect(database_url) as db:
+        parts, whole = (
+            db.create_collection(name, embedder=TinyEmbedder(name=name), chunking=CHUNKING)
+            for name in ("parts", "whole")
+        )
+        report = parts.ingest(path)
+        assert (report.new, report.chunks > 512) == (1, True)
+        assert [note for _, note in report.notes] == ["read as utf-16"]
+        whole.ingest(Document(uri="log.md", text=body, title="The log", markup="markdown"))
+        found = parts.document(str(path))
+        assert (found.text, found.title, found.metadata) == (body, "The log", {"ship": "Anna"})
+        assert rows(database_url, CUTS, "parts") == rows(database_url, CUTS, "whole")
+        (hit,) = parts.search("Day 1234 Catch", k=1, mode="text")
+        assert hit.headings[0] == "The log"
+
+
+def test_a_full_disk_costs_that_file(database_url: str, file: Path) -> None:
+    other = file.with_name("short.txt")
+    other.write_text("Another file.")
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("docs", embedder=TinyEmbedder(), chunking=CHUNKING)
+        docs.ingest(file)
+        text = text_of(file)
+        file.write_text(text + "\n\nOne more.")
+        # There is room for the text, and none for its chunks.
+        with files_of_at_most(len(text.encode()) + 100):
+            plan = docs.plan([file, other])
+            report = docs.ingest([file, other])
+        assert [failure.reason for failure in plan.failed] == [report.failed[0].reason]
+        assert "TMPDIR" in report.failed[0].reason
+        assert (report.new, report.changed, len(report.failed)) == (1, 0, 1)
+        assert docs.document(str(file)).text == text
+        kept = "SELECT uri FROM pgrecall.documents WHERE error IS NOT NULL"
+        assert rows(database_url, kept) == [(str(file),)]
+        assert docs.ingest(file.parent).changed == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8-sig"])

@@ -10,11 +10,14 @@ import pickle
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, fields
 from itertools import chain
 from threading import Lock
-from typing import Generic, TypeVar, overload
+from typing import IO, Generic, TypeVar, overload
 
+from pgrecall.errors import UnreadableSource
 from pgrecall.types import Document, Failure
 
 T = TypeVar("T")
@@ -24,44 +27,74 @@ _BLOCK, _ITEMS = 1 << 18, 512
 
 
 class _File:
-    """Bytes that are written once and read at any place, by any thread."""
+    """Bytes that are written once and read at any place, by any thread. Raises UnreadableSource."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="pgrecall-")  # noqa: SIM115
-        weakref.finalize(self, self._file.close)
+        with _told():
+            self._file = tempfile.TemporaryFile(prefix="pgrecall-")  # noqa: SIM115
+        weakref.finalize(self, _close, self._file)
         self._lock = Lock()
         self.size = 0
 
     def append(self, data: bytes) -> None:
-        with self._lock:
+        with self._lock, _told():
             self._file.seek(self.size)
             self._file.write(data)
+            self._file.flush()  # that the disk is full is told here, and not when it is read or closed
             self.size += len(data)
 
     def read(self, start: int, size: int) -> bytes:
-        with self._lock:
+        with self._lock, _told():
             self._file.seek(start)
             return self._file.read(size)
 
 
+def _close(file: IO[bytes]) -> None:
+    # What a full disk did not take is tried once more, and was told already.
+    with suppress(OSError):
+        file.close()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the system says of temporary files, as what it means for the source."""
+    try:
+        yield
+    except OSError as exc:
+        raise UnreadableSource(
+            f"A text this long waits in a temporary file, and there is none to be had ({exc.strerror or exc}):"
+            f" make room in {tempfile.gettempdir()}, or name another folder in TMPDIR."
+        ) from exc
+
+
 class LongText:
-    """A text of valid Unicode in a file."""
+    """A text of valid Unicode in a file. Raises UnreadableSource where there is no room for it."""
 
     def __init__(self, parts: Iterable[str]) -> None:
         self._file = _File()
+        self._start = 0
         #: Number of characters.
         self.length = 0
-        #: Whether there is nothing but white space.
-        self.blank = True
         for part in parts:
             self._file.append(part.encode())
             self.length += len(part)
-            self.blank = self.blank and (not part or part.isspace())
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing but white space."""
+        return all(not part or part.isspace() for part in self.parts())
+
+    def after(self, beginning: str) -> LongText:
+        """The same text without its beginning, in the same file."""
+        rest = copy(self)
+        rest._start += len(beginning.encode())
+        rest.length -= len(beginning)
+        return rest
 
     def parts(self) -> Iterator[str]:
         """The text, piece by piece."""
         decoder = codecs.getincrementaldecoder("utf-8")()
-        for start in range(0, self._file.size, _BLOCK):
+        for start in range(self._start, self._file.size, _BLOCK):
             yield decoder.decode(self._file.read(start, _BLOCK))
 
 

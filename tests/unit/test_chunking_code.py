@@ -8,7 +8,7 @@ import pytest
 
 from pgrecall.chunking.boundaries import places
 from pgrecall.chunking.code import definitions
-from pgrecall.chunking.markdown import structure
+from pgrecall.chunking.parser import Parser
 
 #: (what stands above, the definition, what follows and is none)
 CODE = {
@@ -110,6 +110,6 @@ def seconds(start: str, unit: str, size: int) -> float:
         began = time.process_time()
         places(text, "code")
         places(text, "plain")
-        structure(text)
+        Parser().read(text, 0, ends=True)
         taken.append(time.process_time() - began)
     return min(taken)

@@ -4,11 +4,15 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgrecall.load import LoadOptions, read
+from pgrecall.load.dispatch import load_here
+from pgrecall.load.reading import load
 from pgrecall.load.sniff import binary_kind, decode
+from pgrecall.load.source import Source
+from pgrecall.longtext import LongDocument
 from pgrecall.types import Document, Failure
 
 GERMAN = "Über die Größe der Städte läßt sich streiten, meint Jörg: „Schön wär's!“ \n" * 4
@@ -115,6 +119,58 @@ def test_utf8_with_a_few_broken_bytes_stays_utf8(tmp_path: Path) -> None:
 def test_late_characters_do_not_break_a_long_file(tmp_path: Path) -> None:
     content = "word " * 30_000 + "café"
     assert one(write(tmp_path, "a.txt", content.encode("cp1252"))).text == content
+
+
+#: What files are made of, in this encoding or that, some of it broken.
+PIECES = st.tuples(
+    st.sampled_from(
+        [GERMAN, RUSSIAN, CZECH, JAPANESE, "plain words\r\n", "a\rb\n", "\ufeff", "x\0"]
+    ),
+    st.sampled_from(
+        [
+            "utf-8",
+            "utf-8",
+            "utf-16",
+            "utf-16-le",
+            "utf-32",
+            "cp1252",
+            "cp1250",
+            "koi8-r",
+            "shift_jis",
+        ]
+    ),
+).map(lambda pair: pair[0].encode(pair[1], "replace"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pieces=st.lists(PIECES | st.binary(max_size=3), min_size=1, max_size=4),
+    times=st.integers(1, 40),
+    name=st.sampled_from(["a.txt", "a.md"]),
+    encoding=st.sampled_from([None, None, "utf-16", "latin-1", "utf-8"]),
+)
+@example([b"---\ntitle: A\n---\n\n# B\n", b"text\n"], 1, "a.md", None)
+@example([b"---\na: 1\n---\n", b" \n"], 30, "a.md", None)
+@example([b"```\n# No\n", b"```\n"], 1, "a.md", None)
+@example([b" \n"], 40, "a.txt", None)
+def test_a_long_file_is_read_as_a_short_one(
+    pieces: list[bytes], times: int, name: str, encoding: str | None
+) -> None:
+    head, *rest = pieces
+    data = (
+        (head + b"".join(rest) * times + b"word " * 2_000) if pieces != [b" \n"] else head * 9_000
+    )
+    source = [Source(uri=name, path=None, data=data, name=name)]
+    options = LoadOptions(encoding=encoding)
+    with pytest.MonkeyPatch.context() as patch:
+        # Every file is longer, and no text that is looked at as long.
+        patch.setattr("pgrecall.load.sniff._SAMPLE_BYTES", 4_200)
+        patch.setattr("pgrecall.load.text._BLOCK", 5_000)
+        short = [*load(source[0], options)]
+        patch.setattr("pgrecall.load.text.LONG", 4_200)
+        assert [*load(source[0], options)] == short
+        (item,) = load_here(source[0], options)
+        assert isinstance(item, Failure | LongDocument)
 
 
 def test_nul_characters_are_removed_and_noted(tmp_path: Path) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgrecall.errors import UnreadableSource
 from pgrecall.longtext import LongDocument, LongText, Spooled, in_memory, length_of, parts_of
 from pgrecall.types import Document
 
@@ -20,6 +26,11 @@ def test_a_text_comes_back(parts: list[str], times: int) -> None:
     assert "".join(parts_of(document)) == text
     assert length_of(document) == len(text)
     assert long.blank == (not text.strip())
+    for beginning in (text[:1], text[: len(text) // 2], text):
+        rest = long.after(beginning)
+        assert "".join(rest.parts()) == text[len(beginning) :]
+        assert rest.length == len(text) - len(beginning)
+    assert "".join(long.parts()) == text
 
 
 @settings(max_examples=50, deadline=None)
@@ -49,3 +60,21 @@ def test_a_document_can_be_taken_into_memory() -> None:
     )
     assert in_memory(long) == short == in_memory(short)
     assert len(list(parts_of(long))) > 1
+
+
+def test_a_disk_that_is_full_is_told() -> None:
+    with files_of_at_most(1_000_000), pytest.raises(UnreadableSource, match="TMPDIR"):
+        LongText("word " * 20_000 for _ in range(20))
+    with files_of_at_most(1_000_000), pytest.raises(UnreadableSource, match="TMPDIR"):
+        Spooled("word " * 10 + str(number) for number in range(50_000))
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As if there were no more room on the disk: the system refuses to write more into any file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -18,10 +18,12 @@ from pgrecall.chunking.code import definitions
 from pgrecall.types import Markup
 
 IntArray = npt.NDArray[np.int64]
+Points = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 
 _END = re.Match.end
 #: Room for all levels.
 _LEVEL_BITS = 4
+_LINE_BREAK = ord("\n")
 
 
 class Level(IntEnum):
@@ -75,6 +77,13 @@ RUNS = (
     + "".join(map(chr, range(0x1F1E6, 0x1F200)))
 )
 _FULL_STOP = re.compile(rf"[{_FULL_STOPS}]+[」』”’）】》\"']*\s*")
+
+
+def code_points(text: str) -> Points:
+    """The text as an array: shape (len(text),)."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def places(text: str, markup: Markup) -> Places:
@@ -161,6 +170,9 @@ def _ends(pattern: re.Pattern[str], text: str) -> IntArray:
 
 def _flush(text: str, offsets: IntArray) -> npt.NDArray[np.bool_]:
     """Which of the offsets begin a line that is not indented."""
+    if text.isascii() and len(offsets):
+        flush: npt.NDArray[np.bool_] = code_points(text)[offsets - 1] == _LINE_BREAK
+        return flush
     return np.array([text[offset - 1] == "\n" for offset in offsets.tolist()], bool)
 
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from pgrecall.chunking.boundaries import IntArray, Level, Places, merged
-from pgrecall.chunking.fingerprint import code_points
+from pgrecall.chunking.boundaries import IntArray, Level, Places, Points, code_points, merged
 
 _CLAUSE_ENDS = np.array([ord(char) for char in ",;:.!?，、；："], np.uint32)
 #: Those after which no space stands.
@@ -56,7 +55,7 @@ def begins_word(text: str, offset: int) -> bool:
     return parted and not _extends(here) and before + here != "\r\n"
 
 
-def _levels(points: npt.NDArray[np.uint32], offsets: IntArray) -> IntArray:
+def _levels(points: Points, offsets: IntArray) -> IntArray:
     padded = np.concatenate([[32], points, [32]]).astype(np.uint32)
     here, before = padded[offsets + 1], padded[offsets]
     space, space_before = _is(str.isspace, here), _is(str.isspace, before)

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from pgrecall.chunking.boundaries import IntArray
+from pgrecall.chunking.boundaries import IntArray, Points, code_points
 
 #: Characters before and after the place that take part. The text before is short: an edit changes the places
 #: behind it, and so the cuts, as little as possible.
@@ -15,12 +15,7 @@ BEFORE, AFTER = 24, 104
 #: An odd number without pattern, and its inverse modulo 2**64.
 _BASE = 0x9E3779B97F4A7C15
 _INVERSE = pow(_BASE, -1, 1 << 64)
-_BLOCK = 1 << 17
-
-
-def code_points(text: str) -> npt.NDArray[np.uint32]:
-    """The text as an array: shape (len(text),)."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+_BLOCK = 1 << 16
 
 
 def fingerprints(text: str, offsets: IntArray) -> IntArray:
@@ -39,7 +34,7 @@ def fingerprints(text: str, offsets: IntArray) -> IntArray:
     return result
 
 
-def _hashes(points: npt.NDArray[np.uint32], offsets: IntArray) -> IntArray:
+def _hashes(points: Points, offsets: IntArray) -> IntArray:
     powers, inverses = _powers()
     sums = np.zeros(len(points) + 1, np.uint64)
     np.cumsum(points * powers[: len(points)], out=sums[1:])

@@ -18,8 +18,8 @@ from pgrecall.chunking.config import ChunkConfig
 from pgrecall.chunking.fine import levels_inside
 from pgrecall.chunking.headers import Headers
 from pgrecall.chunking.meter import UNKNOWN, joined
-from pgrecall.chunking.outline import Path
 from pgrecall.chunking.overlap import Overlap
+from pgrecall.chunking.parser import Path
 from pgrecall.chunking.window import Window
 
 #: The start of a chunk without its overlap, and its end: what the next one may repeat.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 from pgrecall.tokens import Tokenizer
 
 SEPARATOR = " > "
+#: Headers that are remembered.
+_KEPT = 1024
 
 
 class Headers:
@@ -17,8 +19,9 @@ class Headers:
         self._tokenizer = tokenizer
         self._title = " ".join((title or "").split())
         self._limit = limit
-        self.line = cache(self._line)
-        self.cost = cache(self._cost)
+        # A long text may have any number of headings.
+        self.line = lru_cache(maxsize=_KEPT)(self._line)
+        self.cost = lru_cache(maxsize=_KEPT)(self._cost)
 
     @staticmethod
     def above(line: str) -> str:

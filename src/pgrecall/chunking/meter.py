@@ -48,7 +48,7 @@ def joined(heads: Edges, tails: Edges) -> IntArray:
 
 
 class Pieces:
-    """A tokenizer that keeps the counts of short texts, which come again and again."""
+    """A tokenizer, and what it says again and again of short texts."""
 
     def __init__(self, tokenizer: Tokenizer, *, ids: bool = False) -> None:
         """``ids``: whether the ids of slices will be asked for, of a Traceable tokenizer."""
@@ -56,9 +56,10 @@ class Pieces:
         self.traced = tokenizer if ids and isinstance(tokenizer, Traceable) else None
         self.seam = tokenizer.seams if isinstance(tokenizer, Separable) else None
         self.last_seam = last_seam(self.seam) if self.seam else None
-        self.count: Callable[[str], int] = lru_cache(maxsize=8192)(tokenizer.count)
+        #: Those that are Separable keep the counts of short texts themselves.
+        self.count: Callable[[str], int] = tokenizer.count
         if self.traced is not None:
-            self.encode = lru_cache(maxsize=8192)(self.traced.encode_array)
+            self.encode = lru_cache(maxsize=2048)(self.traced.encode_array)
         #: What goes in front of slices, as a number of tokens and a rest, short as it can be.
         self.split_off = lru_cache(maxsize=256)(self._split_off)
 

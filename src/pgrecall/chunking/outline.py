@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 import numpy as np
 
 from pgrecall.chunking import boundaries, markdown
 from pgrecall.chunking.boundaries import IntArray, Level, Places
-from pgrecall.chunking.markdown import Heading
+from pgrecall.chunking.parser import Parser, Path
 from pgrecall.types import Markup
 
-Path = tuple[str, ...]
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a text is read, and what reads it."""
+
+    markup: Markup
+    parser: Parser = field(default_factory=Parser)
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
     """Places of a text, and its sections: where each starts, the headings above, and whether it has a body.
 
-    The first section is what stands before the first heading.
+    The first section is what stands before the first heading, or the one that a part of the text begins in.
     """
 
     places: Places
@@ -63,29 +68,22 @@ class Outline:
         return tuple(heading for heading, _ in same)
 
 
-def outline(text: str, markup: Markup) -> Outline:
-    """Parse a text."""
-    found = boundaries.places(text, markup)
+def outline(text: str, reading: Reading, origin: int) -> Outline:
+    """The outline of a text, or of a part of it that begins at the origin and that its parser has read."""
+    parser = reading.parser
+    found = boundaries.places(text, reading.markup)
     found = boundaries.lowered(found, boundaries.after_colon(text), Level.SENTENCE)
-    if markup != "markdown":
+    if reading.markup != "markdown":
         return Outline(found, [0], [()], [True])
-    heads, solid = markdown.structure(text)
-    found = markdown.with_structure(text, found, heads, solid)
-    found = boundaries.lowered(found, boundaries.offsets_of(h.end for h in heads), Level.CLAUSE)
-    ends = [h.start for h in heads[1:]] + [len(text)]
-    bodies = (
-        [bool(text[h.end : end].strip()) for h, end in zip(heads, ends, strict=True)]
-        if heads
-        else []
+    sections = parser.sections
+    heads = [section for section in sections if section.rank]
+    begun = [(head.start - origin, head.rank) for head in heads if head.start >= origin]
+    found = markdown.with_structure(text, found, begun, parser.blocks(origin))
+    ends = (head.end - origin for head in heads if head.end >= origin)
+    found = boundaries.lowered(found, boundaries.offsets_of(ends), Level.CLAUSE)
+    return Outline(
+        found,
+        [max(section.start - origin, 0) for section in sections],
+        [section.path for section in sections],
+        [section.body for section in sections],
     )
-    before = bool(text[: heads[0].start].strip()) if heads else True
-    return Outline(found, [0, *(h.start for h in heads)], [(), *_paths(heads)], [before, *bodies])
-
-
-def _paths(heads: Sequence[Heading]) -> list[Path]:
-    paths: list[Path] = []
-    above: list[Heading] = []
-    for heading in heads:
-        above = [*(h for h in above if h.rank < heading.rank), heading]
-        paths.append(tuple(h.text for h in above if h.text))
-    return paths

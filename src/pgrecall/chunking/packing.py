@@ -19,10 +19,10 @@ from pgrecall.chunking.boundaries import IntArray
 
 _LEVEL_SHIFT = 32
 #: Greater than any key.
-_BARRIER = np.int64(1 << 60)
+BARRIER = np.int64(1 << 60)
 #: How many limits away the next cut is far: where exactly it stands decides nothing then, and a text whose
 #: places are all alike, without peaks, need not be known to its end.
-_FAR = 8
+FAR = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _range_max(values: IntArray, low: IntArray, high: IntArray) -> IntArray:
 
 def fenced(gaps: Gaps, barriers: npt.NDArray[np.bool_]) -> Gaps:
     """The same candidates, some of which are cuts already: nothing near them becomes another."""
-    return Gaps(np.where(barriers, _BARRIER, gaps.keys), gaps.tokens)
+    return Gaps(np.where(barriers, BARRIER, gaps.keys), gaps.tokens)
 
 
 def filled(gaps: Gaps, cuts: IntArray, limits: IntArray) -> IntArray:
@@ -93,7 +93,7 @@ def filled_far(gaps: Gaps, cut: int, bound: int, limit: int) -> list[int]:
     """The cuts behind one, where the next of the others stands behind so many tokens, or is none."""
     run: list[int] = []
     end, far, limits = (np.array([number]) for number in (len(gaps.keys), bound, limit))
-    while bound - gaps.tokens[cut] > _FAR * limit:
+    while bound - gaps.tokens[cut] > FAR * limit:
         cut = int(_next_cuts(gaps, np.array([cut]), end, far, limits)[0])
         run.append(cut)
     return run
@@ -105,7 +105,7 @@ def _next_cuts(
     """The cut behind each of ``first``, where the next one is ``last``."""
     base = gaps.tokens[first]
     rest = last_tokens - base
-    far = rest > _FAR * limit
+    far = rest > FAR * limit
     # Best is what neither makes a crumb nor needs one more part than necessary. From afar no crumb is seen.
     least = np.where(far, limit // 4, np.maximum(limit // 4, (rest - 1) % limit + 1))
     most = np.where(far, limit, rest - limit // 4)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from pgrecall.chunking.config import ChunkConfig
 from pgrecall.chunking.fitting import Fitter, Part, Previous
 from pgrecall.chunking.headers import Headers
 from pgrecall.chunking.meter import Pieces
-from pgrecall.chunking.window import Stretch, Window
+from pgrecall.chunking.outline import Reading
+from pgrecall.chunking.window import Known, Stretch, Window
 from pgrecall.tokens import Ids, Separable, Tokenizer, Traceable, open_tokenizer, scalar_values
 from pgrecall.types import Chunk, Markup
 
@@ -50,8 +52,7 @@ def split_parts(
 ) -> Iterator[Chunk]:
     """The chunks that ``split`` makes of the whole text, which comes in parts of whatever size.
 
-    Of plain text and code, about ``window`` characters are in memory at a time. Markdown is read whole, since
-    a heading stands above all that follows; so is a text whose tokenizer is not Separable.
+    About ``window`` characters are in memory at a time. A text whose tokenizer is not Separable is read whole.
     """
     splitter = _Splitter(config, tokenizer, markup, title)
     yield from splitter.chunks(_Source(parts), window)
@@ -99,7 +100,7 @@ class _Splitter:
     ) -> None:
         self._config = config = config or ChunkConfig()
         self._tokenizer = tokenizer = tokenizer or open_tokenizer("cl100k_base")
-        self._markup: Markup = markup
+        self._reading = Reading(markup)
         self._headers = Headers(
             tokenizer, title, config.max_tokens // 4 if config.include_header else 0
         )
@@ -110,7 +111,7 @@ class _Splitter:
 
     def chunks(self, source: _Source, window: int) -> Iterator[Chunk]:
         """The chunks of a text, of which a window is at hand at a time."""
-        if self._markup == "markdown" or not isinstance(self._tokenizer, Separable):
+        if not isinstance(self._tokenizer, Separable):
             source.read_all()
         for ordinal, (part, ids) in enumerate(self._parts(source, window)):
             yield Chunk(
@@ -130,35 +131,37 @@ class _Splitter:
         if source.ended and (whole := self._whole(source.text)):
             yield whole
             return
-        at, ahead = 0, size
+        at, ahead = Known(), size
         previous: Previous | None = None
         while source.text:
             while not (source.ended or self._pieces.seam_before(source.text, len(source.text))):
                 ahead *= 2
-                source.read(at + ahead)
+                source.read(at.offset + ahead)
             window = self._window(source)
-            in_one = source.ended and source.origin + at == 0
-            runs = list(window.runs()) if in_one else [window.cuts(at)]
+            cuts = window.cuts(at)
             fitter = Fitter(window, self._config, self._headers)
-            for own, part in fitter.parts(runs, previous):
+            for own, part in fitter.parts(cuts.runs, previous):
                 previous = own
                 yield part, self._ids(window, part)
             if source.ended:
                 return
             # Where not a single cut can be told, the window is too short.
-            ahead = size if runs[0][-1] > at else 2 * ahead
-            at = runs[0][-1]
-            behind = window.behind(at)
+            ahead = size if cuts.last.offset > at.offset else 2 * ahead
+            at = cuts.last
+            behind = window.behind(at.offset)
             source.drop(behind)
-            at -= behind
+            self._reading.parser.forget(source.origin)
+            at = replace(at, offset=at.offset - behind)
             if previous is not None:
                 previous = max(previous[0] - behind, 0), max(previous[1] - behind, 0)
-            source.read(at + ahead)
+            if at.fresh:
+                previous = None
+            source.read(at.offset + ahead)
 
     def _window(self, source: _Source) -> Window:
-        stretch = Stretch(source.text, begins=not source.origin, ends=source.ended)
+        stretch = Stretch(source.text, source.origin, source.ended)
         pieces = self._pieces_of(source.text)
-        return Window(stretch, self._config, self._headers, pieces, self._markup)
+        return Window(stretch, self._config, self._headers, pieces, self._reading)
 
     def _ids(self, window: Window, part: Part) -> Ids | None:
         if not window.meter.traced:
@@ -171,7 +174,11 @@ class _Splitter:
     def _whole(self, text: str) -> tuple[Part, Ids | None] | None:
         """The text as one chunk, if it is short enough to try and fits: such as a row of a table."""
         limit = self._config.max_tokens
-        if self._markup == "markdown" or len(text) > _CHARACTERS * limit or not text.strip():
+        if (
+            self._reading.markup == "markdown"
+            or len(text) > _CHARACTERS * limit
+            or not text.strip()
+        ):
             return None
         start, end = len(text) - len(text.lstrip()), len(text.rstrip())
         header = self._headers.line(())

@@ -99,12 +99,13 @@ def _table() -> FloatArray:
     path = _package_folder() / "weights" / "l2_supercat_256.safetensors"
     try:
         with safe_open(path, framework="numpy") as weights:
-            stored = weights.get_slice("embedding.weight")
-            table = np.empty(stored.get_shape(), np.float32)
-            # A block at a time: both precisions of all of it would be the peak of a small process.
-            for start in range(0, len(table), _BLOCK):
-                end = min(start + _BLOCK, len(table))
-                table[start:end] = stored[start:end]
+            table = np.empty(weights.get_slice("embedding.weight").get_shape(), np.float32)
+        # A block at a time, each from the file anew, which is mapped: both precisions of all of it would be
+        # the peak of a small process.
+        for start in range(0, len(table), _BLOCK):
+            end = min(start + _BLOCK, len(table))
+            with safe_open(path, framework="numpy") as weights:
+                table[start:end] = weights.get_slice("embedding.weight")[start:end]
     except (OSError, KeyError) as exc:
         raise EmbeddingError(
             "The weights of the static embedder are missing: reinstall the package wordllama."

@@ -210,7 +210,7 @@ class Cutting:
             )
 
     def _cut(self, item: Prepared, given: bool) -> None:
-        if item.chunks:
+        if item.chunks or item.refused:
             return
         answer = self._answer() if given else None
         if answer is None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pgrecall.embed.models import known_model
 from pgrecall.flow import Flow
 from pgrecall.ingest.job import Ingestion
+from pgrecall.ingest.stages import admitted
 from pgrecall.store import runs
 from pgrecall.store.prepared import Prepared
 from pgrecall.types import Plan
@@ -14,6 +15,7 @@ from pgrecall.types import Plan
 
 def foresee(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
     """Count what ``embed`` and ``write`` would do with a group of documents."""
+    group = yield from admitted(job, group)
     known = yield from job.known(job.lane, group)
     known.elsewhere.append(job.planned)
     chosen = job.afford(group, known)

@@ -112,6 +112,7 @@ def chunk(job: Ingestion, prepared: Prepared) -> None:
 
 def _cut(lane: Lane, prepared: Prepared) -> None:
     document = prepared.document
+    prepared.refused = None
     prepared.generation = lane.generation
     if document.media is not None:
         # Embedded as a picture: its text is for those who search by words.
@@ -120,7 +121,10 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
         prepared.hashes = [identity.media_hash(document.media)]
         return
     if isinstance(document, LongDocument):
-        _cut_long(lane, prepared, document)
+        try:
+            prepared.chunks, prepared.hashes = _cut_long(lane, prepared, document)
+        except errors.UnreadableSource as exc:
+            prepared.chunks, prepared.hashes, prepared.refused = [], [], str(exc)
         return
     prepared.chunks = split(
         document.text,
@@ -134,8 +138,10 @@ def _cut(lane: Lane, prepared: Prepared) -> None:
     prepared.hashes = [identity.chunk_hash(piece) for piece in prepared.chunks]
 
 
-def _cut_long(lane: Lane, prepared: Prepared, document: LongDocument) -> None:
-    """As the others are, a window of the text in memory at a time."""
+def _cut_long(
+    lane: Lane, prepared: Prepared, document: LongDocument
+) -> tuple[Spooled[Chunk], Spooled[bytes]]:
+    """As the others are, a window of the text in memory at a time. Raises UnreadableSource."""
     chunks, hashes = Spooled[Chunk](), Spooled[bytes]()
     for piece in split_parts(
         document.long.parts(),
@@ -146,7 +152,15 @@ def _cut_long(lane: Lane, prepared: Prepared, document: LongDocument) -> None:
     ):
         chunks.append(piece)
         hashes.append(identity.chunk_hash(piece))
-    prepared.chunks, prepared.hashes = chunks, hashes
+    return chunks, hashes
+
+
+def admitted(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
+    """Those of the group that could be cut; the others are reported."""
+    for item in group:
+        if item.refused is not None:
+            yield from give_up(job, [item], item.refused)
+    return [item for item in group if item.refused is None]
 
 
 @staged
@@ -167,6 +181,7 @@ def vectorize(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]
     # One lane for all of it: another thread may switch the run to another one meanwhile.
     lane = job.lane
     yield from _cut_anew(lane, group)
+    group = yield from admitted(job, group)
     known = yield from job.known(lane, group)
     group = job.afford(group, known)
     failure = yield from _embed(job, lane, group, known)
@@ -295,7 +310,7 @@ def give_up(job: Ingestion, group: Sequence[Prepared], reason: str) -> Flow[None
     """Report documents as failed, and keep that in the ledger."""
     for item in group:
         job.fail(item.document.uri, reason)
-        if not job.into_ledger:
+        if job.dry or not job.into_ledger:
             continue
         failure = Failure(uri=item.document.uri, reason=reason, source=item.document.source)
         yield from ledger.record_failure(job.generation, failure, item.document.tenant_id)

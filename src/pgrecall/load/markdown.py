@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pgrecall.errors import InvalidArgument
 from pgrecall.load.clean import Cleaner, one_line
 from pgrecall.load.source import OpenFile
-from pgrecall.load.text import read_text
+from pgrecall.load.text import content, with_text
+from pgrecall.longtext import LongText
 from pgrecall.types import Document
 
 SUFFIXES = dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd"), "text/markdown")
@@ -18,6 +19,8 @@ SUFFIXES = dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd"),
 #: Longest front matter that is parsed, in characters: parsing YAML is slow, nested YAML slower yet.
 MAX_FRONT_MATTER = 16_384
 MAX_BRACKETS = 500
+#: Characters of a line that decide whether it is a heading; more than a title keeps.
+MAX_LINE = 1 << 18
 _FENCES = {
     "---": re.compile(r"^(?:---|\.\.\.)[ \t]*$", re.M),
     "+++": re.compile(r"^\+\+\+[ \t]*$", re.M),
@@ -28,15 +31,24 @@ _H1 = re.compile(r"^ {0,3}#[ \t]+(.+?)(?:[ \t]+#+)?[ \t]*$")
 
 def load(file: OpenFile) -> Iterator[Document]:
     """One document, without its front matter. Raises UnreadableSource."""
-    text = read_text(file)
-    metadata, body, note = front_matter(text)
+    text = content(file)
+    beginning = text if isinstance(text, str) else next(text.parts())
+    metadata, rest, note = front_matter(beginning)
     if note:
         file.notes.append(note)
-    if not body or body.isspace():
-        body = text  # front matter alone: better found by its words than not at all
+    body = rest if isinstance(text, str) else text.after(beginning.removesuffix(rest))
+    # Front matter alone: better found by its words than not at all.
+    body = text if _blank(body) else body
     named = metadata.pop("title", None)
-    title = str(named) if named else first_heading(body)
-    yield file.document(body, title=title or file.stem, markup="markdown", metadata=metadata)
+    title = (
+        str(named) if named else first_heading([body] if isinstance(body, str) else body.parts())
+    )
+    document = file.document("", title=title or file.stem, markup="markdown", metadata=metadata)
+    yield with_text(document, body)
+
+
+def _blank(text: str | LongText) -> bool:
+    return text.blank if isinstance(text, LongText) else not text or text.isspace()
 
 
 def front_matter(text: str) -> tuple[dict[str, Any], str, str | None]:
@@ -57,10 +69,10 @@ def front_matter(text: str) -> tuple[dict[str, Any], str, str | None]:
     return metadata, rest[end.end() :].lstrip("\n"), None
 
 
-def first_heading(text: str) -> str | None:
-    """The first heading of level 1 that is not inside a code block."""
+def first_heading(parts: Iterable[str]) -> str | None:
+    """The first heading of level 1 that is not inside a code block, of a text in parts."""
     fence = ""
-    for line in text.split("\n"):
+    for line in _lines(parts):
         mark = _CODE_FENCE.match(line)
         if mark and not fence:
             fence = mark[1]
@@ -69,6 +81,19 @@ def first_heading(text: str) -> str | None:
         elif found := _H1.match(line):
             return found[1]
     return None
+
+
+def _lines(parts: Iterable[str]) -> Iterator[str]:
+    """The lines of a text in parts; of a line that goes on for more than a part, only as much."""
+    begun = ""
+    for part in parts:
+        first, *others = part.split("\n")
+        begun += first[: MAX_LINE - len(begun)] if len(begun) < MAX_LINE else ""
+        if others:
+            yield begun
+            yield from others[:-1]
+            begun = others[-1]
+    yield begun
 
 
 def _parse(source: str, *, toml: bool) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def load(file: OpenFile) -> Iterator[Document]:
     text = "\n\n".join(cell for cell in cells if cell)
     if not text:
         raise UnreadableSource("The notebook has no cells with text.")
-    title = first_heading(text) or file.stem
+    title = first_heading([text]) or file.stem
     yield file.document(text, title=title, markup="markdown", metadata={"language": language})
 
 

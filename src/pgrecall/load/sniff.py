@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 from typing import BinaryIO
 
 from pgrecall.errors import UnreadableSource
@@ -78,10 +79,15 @@ def decode(data: bytes, encoding: str | None = None) -> tuple[str, list[str]]:
         return _newlines(_decode_as(data, encoding)), []
     found = detect(data)
     text = data.decode(found, "replace")
-    notes = [] if found.startswith("utf-8") else [f"read as {found}"]
-    if not _decodes(data, found):
+    return _newlines(text), decoding_notes(found, broken=not _decodes(data, found))
+
+
+def decoding_notes(encoding: str, *, broken: bool) -> list[str]:
+    """What is to be told of a text in an encoding that was found out, perhaps with bytes that are not in it."""
+    notes = [] if encoding.startswith("utf-8") else [f"read as {encoding}"]
+    if broken:
         notes.append("replaced bytes that do not belong to the encoding by U+FFFD")
-    return _newlines(text), notes
+    return notes
 
 
 def detect(data: bytes) -> str:
@@ -94,22 +100,48 @@ def detect(data: bytes) -> str:
 
 
 def detect_stream(stream: BinaryIO, encoding: str | None) -> str:
-    """The encoding of a file that is too long to be held, read once from its start."""
+    """As ``detect``, of a file that is too long to be held; it is at its start then."""
+    found = encoding or _detect_stream(stream)
     stream.seek(0)
-    if encoding is not None:
-        return encoding
+    return found
+
+
+def _detect_stream(stream: BinaryIO) -> str:
+    stream.seek(0)
     head = stream.read(_SAMPLE_BYTES)
     found = _bom(head) or _utf16_without_bom(head)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    block = head
-    while not found and block:
-        try:
-            decoder.decode(block)
-        except UnicodeDecodeError:
-            found = detect(block)
-        block = stream.read(2**20)
+    if found:
+        return found
     stream.seek(0)
-    return found or "utf-8"
+    error = _first_error(stream)
+    if error is None:
+        return "utf-8"
+    stream.seek(max(0, error - _SAMPLE_BYTES // 2))
+    sample = stream.read(_SAMPLE_BYTES)
+    return "utf-8" if _mostly_utf8(sample) else _guess(sample)
+
+
+def for_parts(encoding: str, head: bytes) -> str:
+    """The encoding for a text that is decoded in parts: there, UTF-16 and UTF-32 must begin with their mark."""
+    name = codecs.lookup(encoding).name
+    marks = tuple(mark for mark, marked in _BOMS if marked == name)
+    if not name.startswith(("utf-16", "utf-32")) or not marks or head.startswith(marks):
+        return encoding
+    return f"{name}-{sys.byteorder[0]}e"
+
+
+def _first_error(stream: BinaryIO) -> int | None:
+    """At which byte the rest of a file is not UTF-8; None if all of it is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    while True:
+        block = stream.read(1 << 18)
+        try:
+            decoder.decode(block, final=not block)
+        except UnicodeDecodeError as exc:
+            # What is decoded ends with the block, and begins with what was left of the one before.
+            return stream.tell() - len(exc.object) + exc.start
+        if not block:
+            return None
 
 
 def _newlines(text: str) -> str:
@@ -120,9 +152,14 @@ def _decode_as(data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding)
     except (UnicodeError, ValueError) as exc:
-        raise UnreadableSource(
-            f"The file is not in the encoding {encoding}; leave the encoding out to find it."
-        ) from exc
+        raise not_in(encoding) from exc
+
+
+def not_in(encoding: str) -> UnreadableSource:
+    """Why a file cannot be read in the encoding that the caller named."""
+    return UnreadableSource(
+        f"The file is not in the encoding {encoding}; leave the encoding out to find it."
+    )
 
 
 def _bom(head: bytes) -> str | None:

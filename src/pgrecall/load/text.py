@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 from pgrecall.errors import UnreadableSource
 from pgrecall.load.clean import Cleaner
-from pgrecall.load.sniff import decode, detect_stream
+from pgrecall.load.sniff import decode, decoding_notes, detect_stream, for_parts, not_in
 from pgrecall.load.source import OpenFile
 from pgrecall.longtext import LongDocument, LongText
 from pgrecall.types import Document, Markup
@@ -40,31 +40,55 @@ def text_document(
 
     Raises UnreadableSource.
     """
+    text = content(file)
+    document = file.document("", title=title, markup=markup, metadata=metadata)
+    return with_text(document, text)
+
+
+def content(file: OpenFile) -> str | LongText:
+    """The decoded content: of a long file, on disk. Raises UnreadableSource if there is none."""
     file.check_size()
-    long = _long_text(file) if file.size > LONG else None
-    text = "" if long else read_text(file)
-    document = file.document(text, title=title, markup=markup, metadata=metadata)
-    if long is None:
-        return document
+    if file.size <= LONG:
+        return read_text(file)
+    text = _long_text(file)
+    if text.blank:
+        raise UnreadableSource("The file is empty.")
+    return text
+
+
+def with_text(document: Document, text: str | LongText) -> Document:
+    """The document with its text, wherever that is."""
+    if isinstance(text, str):
+        return replace(document, text=text)
     values = {field.name: getattr(document, field.name) for field in fields(document)}
-    return LongDocument(**values, long=long)
+    return LongDocument(**values, long=text)
 
 
-def _long_text(file: OpenFile) -> LongText | None:
-    """The content of a file in UTF-8, without what cannot be stored; None in any other encoding."""
-    if not detect_stream(file.stream, file.options.encoding).lower().startswith("utf-8"):
-        return None
+def _long_text(file: OpenFile) -> LongText:
+    """As ``read_text``, part by part, without what cannot be stored."""
+    given = file.options.encoding
+    found = detect_stream(file.stream, given)
+    plain = not given and found.startswith("utf-8")
+    encoding = "utf-8-sig" if plain else for_parts(found, file.head)
+    try:
+        return _decoded(file, encoding, [] if given else decoding_notes(found, broken=False))
+    except (UnicodeError, ValueError) as exc:
+        if given:
+            raise not_in(given) from exc
+    return _decoded(file, encoding, decoding_notes(found, broken=True), errors="replace")
+
+
+def _decoded(
+    file: OpenFile, encoding: str, notes: Sequence[str], *, errors: str = "strict"
+) -> LongText:
+    file.stream.seek(0)
     cleaner = Cleaner()
-    reader = io.TextIOWrapper(file.stream, encoding="utf-8-sig")
+    reader = io.TextIOWrapper(file.stream, encoding=encoding, errors=errors)
     try:
         long = LongText(cleaner.text(part) for part in iter(lambda: reader.read(_BLOCK), ""))
-    except UnicodeDecodeError:
-        return None
     finally:
         reader.detach()
-    if long.blank:
-        raise UnreadableSource("The file is empty.")
-    file.notes.extend(cleaner.notes())
+    file.notes.extend([*notes, *cleaner.notes()])
     return long
 
 

@@ -45,6 +45,8 @@ class Prepared:
     waiting: set[bytes] = field(default_factory=set)
     #: Whether chunks and vectors were made elsewhere: the chunks need not cover the text.
     given: bool = False
+    #: Why it could not be cut; None if it could, or was not yet.
+    refused: str | None = None
     #: Whether the ledger held a version of it before.
     known: bool = False
     #: The document that it was before its source was renamed; None if it was not.

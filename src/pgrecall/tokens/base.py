@@ -14,7 +14,7 @@ Ids: TypeAlias = npt.NDArray[np.int32]
 
 #: Texts of at most SHORT characters come again and again (the words at the borders of chunks); a tokenizer
 #: keeps the counts of so many.
-SHORT, KEPT = 40, 1 << 15
+SHORT, KEPT = 40, 1 << 13
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -71,6 +71,8 @@ def last_seam(seams: re.Pattern[str]) -> re.Pattern[str]:
 
 def scalar_values(text: str) -> str:
     """The text with U+FFFD for each lone surrogate: same length, and it can be encoded as UTF-8."""
+    if text.isascii():  # which the text itself knows
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -78,13 +80,12 @@ def scalar_values(text: str) -> str:
     return text
 
 
-def token_starts(ids: npt.NDArray[np.int32], widths: npt.NDArray[np.int16]) -> Offsets:
-    """Offset of each token's first character, given the width of every token of the vocabulary.
+def token_starts(width: npt.NDArray[np.int16]) -> Offsets:
+    """Offset of each token's first character, given the width of each; the array is used up.
 
     A width counts the characters that begin in a token. Where none is its first byte's, i.e. the token starts
     inside a character, the width is stored as ``-1 - width``, and the token starts where that character does.
     """
-    width = widths[ids]
     inside = width < 0 if width.min(initial=0) < 0 else None
     if inside is not None:
         width[inside] = -1 - width[inside]

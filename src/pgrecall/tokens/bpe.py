@@ -121,9 +121,9 @@ class TiktokenTokenizer:
 
     def starts(self, text: str) -> Offsets:
         """Offset of each token, shape (count(text),)."""
-        ids = np.concatenate([np.empty(0, np.int32), *self._arrays(text)])
-        self._learn(ids)
-        return token_starts(ids, self._widths)
+        arrays = list(self._arrays(text))
+        ids = arrays[0] if len(arrays) == 1 else np.concatenate([np.empty(0, np.int32), *arrays])
+        return token_starts(self._widths_of(ids))
 
     def _arrays(self, text: str) -> Iterator[Ids]:
         """The ids, slice by slice: without the list of numbers that ``encode_ordinary`` makes of them."""
@@ -135,12 +135,15 @@ class TiktokenTokenizer:
             yield ids.view(np.int32)
             start = end
 
-    def _learn(self, ids: npt.NDArray[np.int32]) -> None:
-        """Look up the widths of tokens that are met for the first time; of all of them it takes 0.1 s."""
-        unknown = self._widths[ids] == _UNKNOWN
+    def _widths_of(self, ids: Ids) -> npt.NDArray[np.int16]:
+        """The width of each token; those met for the first time are looked up. All of them take 0.1 s."""
+        widths = self._widths[ids]
+        unknown = widths == _UNKNOWN
         if unknown.any():
             new = np.unique(ids[unknown])
             self._widths[new] = list(map(_width, self._encoding.decode_tokens_bytes(new.tolist())))
+            widths = self._widths[ids]
+        return widths
 
     @cached_property
     def _encoding(self) -> tiktoken.Encoding:

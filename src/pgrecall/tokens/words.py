@@ -6,6 +6,9 @@ two characters at a place do so in none, the tokens on the left do not depend on
 vocabulary itself says how a text falls into words: here after every digit and ideograph, between letters and
 punctuation, and before every space. Words repeat: their tokens are kept, and only words that were not seen
 before are encoded.
+
+Texts are looked at as they are, and spaces become SentencePiece's marks only in words that are encoded: with
+marks, every text and every word that is kept would take two bytes a character.
 """
 
 from __future__ import annotations
@@ -34,11 +37,13 @@ if TYPE_CHECKING:
 #: SentencePiece's mark of a space.
 MARK = "\u2581"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
-#: Characters of words that are kept before the cache is emptied: some 100 MB at the very most.
-_CACHE_CHARACTERS = 4_000_000
-#: Characters whose words are found together: a list of words takes some twenty times the memory of its text.
-_BLOCK = 1_000_000
-_BORDER = re.compile(rf"(?<=[^{MARK}])(?={MARK})")
+#: Bytes of words and their tokens that are kept, twice: the latest, and those before them.
+_ROOM = 10_000_000
+#: Bytes that a word takes beside its characters: two objects and a place in a dictionary.
+_WORD = 160
+#: Characters whose words are found together: a list of words takes some twenty times the memory of its text,
+#: and leaves the processor's cache.
+_BLOCK = 1 << 15
 
 
 class WordTokenizer:
@@ -52,13 +57,14 @@ class WordTokenizer:
         self._widths = _widths(vocabulary)
         sets = list(_joinable(_plain_tokens(vocabulary, _special_tokens(backend))))
         self._words = re.compile(
-            rf"{MARK}*+(?:{'|'.join(f'[{chars}]+' for chars in sets)})|{MARK}+|.", re.DOTALL
+            rf"[ {MARK}]*+(?:{'|'.join(f'[{chars}]+' for chars in sets)})|[ {MARK}]+|.", re.DOTALL
         )
         # Lone surrogates are encoded as another character, which may be in a set.
         self._seams = re.compile(rf"(?<=[^ {MARK}])(?=[ \n]|[^{MARK}{''.join(sets)}\ud800-\udfff])")
         self._count_short = lru_cache(maxsize=KEPT)(self._count)
         self._cache: dict[str, bytes] = {}
-        self._room = _CACHE_CHARACTERS
+        self._former: dict[str, bytes] = {}
+        self._room = _ROOM
 
     @staticmethod
     def fits(backend: Backend) -> bool:
@@ -106,7 +112,7 @@ class WordTokenizer:
 
         Shapes: (sum of the lengths,) and (len(texts),).
         """
-        encoded = self._encode_all(texts)
+        encoded = list(map(self._encode, texts))
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded)) // 4
         return np.frombuffer(b"".join(encoded), np.int32), lengths
 
@@ -126,47 +132,53 @@ class WordTokenizer:
         """Token ids and the offset of each token, shape (count(text),) each."""
         ids = self.encode_array(text)
         # The mark in front of the text is not one of its characters.
-        return ids, np.maximum(token_starts(ids, self._widths) - 1, 0)
+        starts = token_starts(self._widths[ids])
+        starts -= 1
+        starts[:1] = 0
+        return ids, starts
 
     def _encode(self, text: str) -> bytes:
+        """The ids as the bytes of an int32 array: joining those is the fastest way."""
+        if not text:
+            return b""
+        text = " " + scalar_values(text)
         if len(text) <= _BLOCK:
-            return self._encode_all([text])[0]
-        blocks = _blocks(_marked(scalar_values(text)))
-        return b"".join([self._encode_marked([block])[0] for block in blocks])
+            return self._tokens_of(self._words.findall(text))
+        return b"".join(
+            [self._tokens_of(self._words.findall(text, *b)) for b in self._blocks(text)]
+        )
 
-    def _encode_all(self, texts: Sequence[str]) -> list[bytes]:
-        """The ids of each text as the bytes of an int32 array: joining those is the fastest way."""
-        return self._encode_marked([_marked(scalar_values(text)) for text in texts])
+    def _blocks(self, text: str) -> Iterator[tuple[int, int]]:
+        """A text in pieces that words do not cross."""
+        start = 0
+        while (found := self._seams.search(text, start + _BLOCK)) is not None:
+            yield start, found.start()
+            start = found.start()
+        yield start, len(text)
 
-    def _encode_marked(self, texts: Sequence[str]) -> list[bytes]:
-        words = [self._words.findall(text) for text in texts]
+    def _tokens_of(self, words: Sequence[str]) -> bytes:
         cache = self._cache
         try:
-            return [b"".join(map(cache.__getitem__, line)) for line in words]
+            return b"".join(map(cache.__getitem__, words))
         except KeyError:
             # Not a difference of sets: that would walk through the whole cache.
-            self._learn(cache, [word for word in set().union(*words) if word not in cache])
-        return [b"".join(map(cache.__getitem__, line)) for line in words]
+            self._learn(cache, [word for word in set(words) if word not in cache])
+        return b"".join(map(cache.__getitem__, words))
 
-    def _learn(self, cache: dict[str, bytes], unseen: Iterable[str]) -> None:
+    def _learn(self, cache: dict[str, bytes], words: Iterable[str]) -> None:
         # Another thread may learn the same words, or start a new cache: each works on the one it took.
-        words = list(unseen)
-        encodings = self._model.encode_batch_fast(words, add_special_tokens=False)
-        cache.update(
-            (w, np.array(e.ids, np.int32).tobytes()) for w, e in zip(words, encodings, strict=True)
-        )
-        self._room -= sum(map(len, words))
+        former, encode = self._former, self._model.encode
+        for word in words:
+            # One by one: a batch has threads, which keep memory of their own.
+            cache[word] = tokens = (
+                former.get(word)
+                or np.array(
+                    encode(word.replace(" ", MARK), add_special_tokens=False).ids, np.int32
+                ).tobytes()
+            )
+            self._room -= len(word) + len(tokens) + _WORD
         if self._room < 0:
-            self._cache, self._room = {}, _CACHE_CHARACTERS
-
-
-def _blocks(marked: str) -> Iterator[str]:
-    """A text in pieces that words do not cross: between another character and a mark."""
-    start = 0
-    while (found := _BORDER.search(marked, start + _BLOCK)) is not None:
-        yield marked[start : found.start()]
-        start = found.start()
-    yield marked[start:]
+            self._former, self._cache, self._room = cache, {}, _ROOM
 
 
 def _marked(text: str) -> str:
@@ -182,9 +194,9 @@ def _special_tokens(backend: Backend) -> set[str]:
 
 
 def _plain_tokens(vocabulary: dict[str, int], special: set[str]) -> list[str]:
-    """The tokens that merges can make: neither bytes nor special tokens."""
+    """The tokens that merges can make: neither bytes nor special tokens, nor those with a space, now a mark."""
     tokens = vocabulary.keys() - special
-    return [token for token in tokens if not _BYTE_TOKEN.fullmatch(token)]
+    return [token for token in tokens if not _BYTE_TOKEN.fullmatch(token) and " " not in token]
 
 
 def _widths(vocabulary: dict[str, int]) -> npt.NDArray[np.int16]:
