@@ -112,4 +112,4 @@ def test_defaults_are_kept(docs: Collection) -> None:
     with pytest.raises(errors.InvalidArgument, match="recall lies between 0 and 1"):
         docs.configure(recall=1.5)
     with pytest.raises(errors.InvalidArgument, match="not at 'most'"):
-        docs.configure(recall="most")  # type: ignore[typeddict-item]
+        docs.configure(recall="most")  # type: ignore[arg-type]
