@@ -116,6 +116,10 @@ def test_what_comes_after_the_candidates(cli: Cli, notes: Path) -> None:
     cli("ingest", notes)
     hits = lines(cli("search", "fruit", "--json", "--also", "hammer", "--per-document", 1, "-k", 9))
     assert sorted(Path(hit["uri"]).name for hit in hits) == ["olives.md", "quinces.md", "tools.txt"]
+    by_words = lines(cli("search", "quinces", "--json", "--vector-weight", 0, "-k", 9))
+    by_rank = lines(cli("search", "quinces", "--json", "--fusion", "rrf", "-k", 9))
+    assert by_words[0]["text_rank"] == 1
+    assert max(hit["score"] for hit in by_rank) <= 2 / 61
     options = ("--recent", "year", "--half-life", 3650, "--deduplicate", "--diversity", 0.2)
     newest, *_ = lines(cli("search", "fruit", "--json", *options, "--expand", "section"))
     assert Path(newest["uri"]).name == "olives.md"
@@ -162,6 +166,7 @@ def test_a_changed_file_replaces_its_old_version(cli: Cli, notes: Path) -> None:
         (["search", "x"], 1, "no collection"),
         (["search", "x", "-c", "there", "--where", '{"a": {"$like": 1}}'], 1, "Unknown operator"),
         (["search", "x", "-c", "there", "-k", "0"], 1, "-k must be"),
+        (["search", "x", "-c", "there", "--fusion", "sum"], 1, 'fusion must be "convex"'),
         (["search", "x", "-c", "there", "--per-document", "0"], 1, "--per-document must be"),
         (["worker", "--concurrency", "0"], 1, "--concurrency and --attempts are at least 1"),
         (["search", "", "-c", "there"], 1, "empty"),

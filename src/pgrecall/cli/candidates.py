@@ -25,6 +25,13 @@ class Asked:
         str | None,
         typer.Option(help="What the search is for: for models that follow instructions.", **HIDDEN),
     ] = None
+    vector_weight: Annotated[
+        float | None,
+        typer.Option(help="Hybrid: share of the vectors in a score, 0 to 1.", **HIDDEN),
+    ] = None
+    fusion: Annotated[
+        str, typer.Option(help="Hybrid: how both scores are combined: convex, dbsf or rrf.")
+    ] = "convex"
     min_similarity: Annotated[
         float | None,
         typer.Option(
@@ -80,6 +87,8 @@ class Asked:
             "tenant_id": self.tenant,
             "uri_prefix": self.uri_prefix,
             "instruction": self.instruction,
+            "vector_weight": self.vector_weight,
+            "fusion": self.fusion,
             "min_similarity": self.min_similarity,
             "reranker": self.rerank,
             "deduplicate": self.deduplicate,
