@@ -38,7 +38,7 @@ def memory(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
-@pytest.mark.parametrize(("large", "neighbours"), [(50_000, "12"), (50, "24")])
+@pytest.mark.parametrize(("large", "neighbours"), [(50_000, "16"), (50, "24")])
 def test_a_large_graph_has_more_neighbours(
     docs: Collection,
     connection: psycopg.Connection,

@@ -19,11 +19,11 @@ DEFINITIONS = {
     "metadata": "USING gin (metadata jsonb_path_ops)",
     "embedding": "{vectors} WITH (m = {m})",
 }
-#: Neighbours of a node in a graph, and in one of so many rows or more (pgvector's default is 16). In large
+#: Neighbours of a node in a graph, pgvector's default, and in one of so many rows or more. In large
 #: collections passages repeat, and a graph of 16 has islands: of 100,000 chunks, each five times with noise, it
 #: found 0.92 at ef_search 160, one of 24 found 0.98, for a quarter more time to build. In small ones, one of 12
-#: takes 0.75 of the time that one of 16 takes; a search looks further in it, at cheaper steps.
-LARGE, NEIGHBOURS, NEIGHBOURS_IF_LARGE = 50_000, 12, 24
+#: takes 0.7 of the time to build, and searches read a fifth more of it.
+LARGE, NEIGHBOURS, NEIGHBOURS_IF_LARGE = 50_000, 16, 24
 #: Bytes of a graph's node while it is built, without the vector: 128 for the element, 16 for each of
 #: 2 m neighbours, a few for upper layers (pgvector, hnsw.h), and half as much again.
 GRAPH_NODE, GRAPH_NEIGHBOUR = 256, 48
