@@ -243,10 +243,12 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- The text arm, best first. A chunk needs only one of the words; which rows are ranked, pgrecall.candidates
--- says: first the most promising, more of them if too few are found, at last all that hold a word.
+-- says: first the most promising, more of them if too few are found, at last all that hold a word. To the planner,
+-- an index that is asked for sets of words looks dearer than reading a table of some thousand rows; it is not.
 CREATE FUNCTION pgrecall.text_arm(g pgrecall.target, r pgrecall.request, wanted integer)
 RETURNS pgrecall.hit[]
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off AS $$
 DECLARE
     statement text := pgrecall.text_sql(g, r.condition);
     every constant tsquery := pgrecall.candidates(

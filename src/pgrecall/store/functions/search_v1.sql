@@ -298,7 +298,8 @@ RETURNS TABLE (
 LANGUAGE plpgsql VOLATILE
 SET hnsw.iterative_scan = 'off'
 SET hnsw.ef_search = 100
-SET enable_sort = on AS $$
+SET enable_sort = on
+SET enable_seqscan = on AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection);
     r pgrecall.request;
@@ -342,10 +343,11 @@ BEGIN
                                          pgrecall.text_enough(g, r, wanted));
         statement := CASE WHEN r.bm25 IS NULL THEN pgrecall.text_sql(g, r.condition)
                      ELSE pgrecall.bm25_sql(g, r) END;
-        PERFORM set_config('enable_sort', CASE WHEN r.bm25 IS NULL THEN 'on' ELSE 'off' END, true);
+        PERFORM set_config('enable_sort', CASE WHEN r.bm25 IS NULL THEN 'on' ELSE 'off' END, true),
+                set_config('enable_seqscan', 'off', true);
         EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || statement INTO plan
           USING r, wanted, selecting;
-        PERFORM set_config('enable_sort', 'on', true);
+        PERFORM set_config('enable_sort', 'on', true), set_config('enable_seqscan', 'on', true);
         SELECT * INTO indexes, rows, planning, execution FROM pgrecall.explained(plan);
         RETURN NEXT;
     END IF;
