@@ -62,7 +62,7 @@ def _told() -> Iterator[None]:
         yield
     except OSError as exc:
         raise UnreadableSource(
-            f"A text this long waits in a temporary file, and there is none to be had ({exc.strerror or exc}):"
+            f"A text this long waits in a temporary file, which cannot be written ({exc.strerror or exc});"
             f" make room in {tempfile.gettempdir()}, or name another folder in TMPDIR."
         ) from exc
 

@@ -8,6 +8,7 @@ import json
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from tiktoken import Encoding, get_encoding
 from tokenizers import Tokenizer as Backend
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.tokens import Separable, Tokenizer, last_seam, open_tokenizer, words
+from pgrecall.tokens import Separable, Tokenizer, bpe, last_seam, open_tokenizer, words
+from pgrecall.tokens.cache import WordCache
 from pgrecall.tokens.huggingface import HuggingFaceTokenizer, wordllama_file
 from pgrecall.tokens.words import WordTokenizer
 
@@ -126,6 +128,59 @@ def test_a_bundled_encoding_equals_tiktokens_own(
     name, original = originals
     text = text.encode("utf-8", "replace").decode()
     assert open_tokenizer(name).encode(text) == original.encode_ordinary(text)
+
+
+#: What decides over words, in ASCII.
+ASCII = st.lists(
+    st.sampled_from(
+        [*"aZ7_-/('\" \t\n\r\x0b\x0c\x1c\x1f\x00\x7f", "Word", "'s", "'LL", "...", "\r\n", "é"]
+    ),
+    max_size=30,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=ASCII, times=st.integers(1, 4))
+def test_words_that_are_looked_up_have_tiktokens_tokens(text: str, times: int) -> None:
+    text *= times
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bpe, "_BLOCK", 20)
+        patch.setattr(bpe, "_NEW", 1.0)
+        tokenizer = bpe.TiktokenTokenizer("cl100k_base")
+        tokenizer._encoding = looked_up()
+        assert tokenizer.encode(text) == looked_up().encode_ordinary(text)
+
+
+@cache
+def looked_up() -> Encoding:
+    return bpe.bundled_encoding("cl100k_base")
+
+
+def test_what_never_comes_again_is_not_kept() -> None:
+    random = Random(1)
+    cache = WordCache(lambda word: [ord(word[0])])
+    words = ["".join(random.choices("abcdef", k=9)) for _ in range(1_000)]
+    assert cache.tokens(words, most=0.5) is None
+    known = cache.tokens(words)
+    assert known is not None
+    assert np.frombuffer(known, np.int32).tolist() == [ord(word[0]) for word in words]
+    assert cache.tokens(words, most=0.0) == known
+
+
+def test_the_room_for_words_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgrecall.tokens.cache.ROOM", 20_000)
+    asked: list[str] = []
+
+    def encode(word: str) -> list[int]:
+        asked.append(word)
+        return [len(word)]
+
+    words = WordCache(encode)
+    for start in range(0, 2_000, 50):
+        # Two that come again, among many that do not.
+        words.tokens(["the", "of", *(f"word{number}" for number in range(start, start + 50))])
+    assert len(words._latest) + len(words._former) < 400
+    assert len(asked) == 2_000 + 2
 
 
 @pytest.mark.parametrize(

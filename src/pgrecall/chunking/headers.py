@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pgrecall.tokens import Tokenizer
+from pgrecall.chunking.meter import Pieces
 
 SEPARATOR = " > "
 #: Headers that are remembered.
@@ -15,8 +15,9 @@ _KEPT = 1024
 class Headers:
     """Makes headers of at most ``limit`` tokens; ``limit`` 0: none."""
 
-    def __init__(self, tokenizer: Tokenizer, title: str | None, limit: int) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, pieces: Pieces, title: str | None, limit: int) -> None:
+        self._pieces = pieces
+        self._tokenizer = pieces.tokenizer
         self._title = " ".join((title or "").split())
         self._limit = limit
         # A long text may have any number of headings.
@@ -30,7 +31,9 @@ class Headers:
 
     def _cost(self, path: tuple[str, ...]) -> int:
         """Tokens of the header and the empty line behind it."""
-        return self._tokenizer.count(self.above(self.line(path)))
+        # As it will be asked for when the header is put in front of a chunk.
+        known, rest = self._pieces.split_off(self.above(self.line(path)))
+        return known + self._pieces.count(rest)
 
     def _line(self, path: tuple[str, ...]) -> str:
         parts = [self._title, *path] if self._title not in ("", *path[:1]) else list(path)
@@ -41,6 +44,9 @@ class Headers:
         return line if self._fits(line) else self._shortened(parts)
 
     def _fits(self, line: str) -> bool:
+        # No tokenizer makes more tokens of ASCII than it has characters, but for one in front.
+        if line.isascii() and len(line) < self._limit:
+            return True
         # The first test spares the tokenizer a title of a megabyte.
         return len(line) < 64 * self._limit and self._tokenizer.count(line) <= self._limit
 

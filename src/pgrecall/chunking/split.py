@@ -101,10 +101,9 @@ class _Splitter:
         self._config = config = config or ChunkConfig()
         self._tokenizer = tokenizer = tokenizer or open_tokenizer("cl100k_base")
         self._reading = Reading(markup)
-        self._headers = Headers(
-            tokenizer, title, config.max_tokens // 4 if config.include_header else 0
-        )
         self._pieces = Pieces(tokenizer)
+        limit = config.max_tokens // 4 if config.include_header else 0
+        self._headers = Headers(self._pieces, title, limit)
         # For texts that are valid Unicode: others are counted, and embedded, with characters replaced.
         traced = token_ids and isinstance(tokenizer, Traceable) and _is_unicode(title or "")
         self._traced = Pieces(tokenizer, ids=True) if traced else None

@@ -30,6 +30,7 @@ from pgrecall.tokens.base import (
     token_starts,
     truncate_with,
 )
+from pgrecall.tokens.cache import WordCache
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
 #: SentencePiece's mark of a space.
 MARK = "\u2581"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
-#: Bytes of words and their tokens that are kept, twice: the latest, and those before them.
-_ROOM = 10_000_000
-#: Bytes that a word takes beside its characters: two objects and a place in a dictionary.
-_WORD = 160
 #: Characters whose words are found together: a list of words takes some twenty times the memory of its text,
 #: and leaves the processor's cache.
 _BLOCK = 1 << 15
@@ -62,9 +59,7 @@ class WordTokenizer:
         # Lone surrogates are encoded as another character, which may be in a set.
         self._seams = re.compile(rf"(?<=[^ {MARK}])(?=[ \n]|[^{MARK}{''.join(sets)}\ud800-\udfff])")
         self._count_short = lru_cache(maxsize=KEPT)(self._count)
-        self._cache: dict[str, bytes] = {}
-        self._former: dict[str, bytes] = {}
-        self._room = _ROOM
+        self._cache = WordCache(self._encode_word)
 
     @staticmethod
     def fits(backend: Backend) -> bool:
@@ -157,28 +152,12 @@ class WordTokenizer:
         yield start, len(text)
 
     def _tokens_of(self, words: Sequence[str]) -> bytes:
-        cache = self._cache
-        try:
-            return b"".join(map(cache.__getitem__, words))
-        except KeyError:
-            # Not a difference of sets: that would walk through the whole cache.
-            self._learn(cache, [word for word in set(words) if word not in cache])
-        return b"".join(map(cache.__getitem__, words))
+        return self._cache.tokens(words) or b""
 
-    def _learn(self, cache: dict[str, bytes], words: Iterable[str]) -> None:
-        # Another thread may learn the same words, or start a new cache: each works on the one it took.
-        former, encode = self._former, self._model.encode
-        for word in words:
-            # One by one: a batch has threads, which keep memory of their own.
-            cache[word] = tokens = (
-                former.get(word)
-                or np.array(
-                    encode(word.replace(" ", MARK), add_special_tokens=False).ids, np.int32
-                ).tobytes()
-            )
-            self._room -= len(word) + len(tokens) + _WORD
-        if self._room < 0:
-            self._former, self._cache, self._room = cache, {}, _ROOM
+    def _encode_word(self, word: str) -> Sequence[int]:
+        # One by one: a batch has threads, which keep memory of their own.
+        ids: list[int] = self._model.encode(word.replace(" ", MARK), add_special_tokens=False).ids
+        return ids
 
 
 def _marked(text: str) -> str:
