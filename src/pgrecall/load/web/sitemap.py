@@ -46,7 +46,7 @@ def is_sitemap(body: bytes) -> bool:
 def was_expected(url: str, depth: int, answer: Answer) -> bool:
     """Whether an answer that is no sitemap stands where one should be.
 
-    An index refers to sitemaps (``depth`` above 0); of what a caller named, its suffix and the answer's kind tell.
+    An index refers to sitemaps (``depth`` above 0); else its suffix and the answer's kind tell.
     """
     named = urlsplit(url).path.lower().endswith((".xml", ".xml.gz"))
     return depth > 0 or (named and answer.headers.get("content-type", "").startswith("text/html"))
