@@ -145,6 +145,13 @@ def test_the_same_uri_twice_in_a_run_is_reported(docs: Collection) -> None:
     assert docs.status().failed == 0
 
 
+def test_a_name_that_no_index_takes_stops_nothing(docs: Collection) -> None:
+    endless = "".join(f"{n:x}" for n in range(3_000))
+    report = docs.ingest([Document(uri="d", text="tide"), Document(uri=endless, text="tide")])
+    assert (report.new, len(report.failed)) == (1, 1)
+    assert "shorten it" in report.failed[0].reason
+
+
 def test_tenants_do_not_see_each_other(docs: Collection) -> None:
     docs.ingest([Document(uri="d", text=f"tide of {name}", tenant_id=name) for name in ("a", "b")])
     assert docs.status().documents == 2

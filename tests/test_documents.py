@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -47,14 +48,16 @@ def test_what_went_in_comes_out(database_url: str) -> None:
         assert docs.document("a/b.md").text == "New."
 
 
-def test_what_is_not_there_has_a_reason(database_url: str) -> None:
+def test_what_is_not_there_has_a_reason(database_url: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.txt"
+    broken.write_bytes(b"\x7fELF" + bytes(100))
     with pgrecall.connect(database_url) as db:
         docs = db.create_collection("docs", embedder=TinyEmbedder())
-        docs.ingest([DOCUMENT, "/no/such/file"])
+        docs.ingest([DOCUMENT, broken])
         for uri, tenant_id in (("nothing", ""), ("a/b.md", "theirs")):
             with pytest.raises(errors.DocumentNotFound, match=f'"docs" has no document {uri!r}'):
                 docs.document(uri, tenant_id=tenant_id)
-        (failure,) = docs.ingest(["/no/such/file"]).failed
+        (failure,) = docs.ingest([broken]).failed
         with pytest.raises(errors.DocumentNotFound, match="could not be taken in: "):
             docs.document(failure.uri)
         docs.delete("a/b.md")

@@ -9,10 +9,13 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
+import pgrecall
 from pgrecall import Database, Document, errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
@@ -60,6 +63,26 @@ def test_other_names_and_other_collections(db: Database) -> None:
         assert docs.ingest(Document(uri="a", text=text, title="Log")).embedded > 0
     db.drop_collection("first")
     assert other.search("tide")
+
+
+def test_looking_through_collections_that_are_dropped_this_moment(
+    db: Database, database_url: str
+) -> None:
+    note = Document(uri="a", text="The tide turns.")
+    for name in ("first", "second"):
+        db.create_collection(name, embedder=TinyEmbedder()).ingest(note)
+    third = db.create_collection("third", embedder=TinyEmbedder())
+    with psycopg.connect(database_url) as connection, ThreadPoolExecutor() as pool:
+        connection.execute("SELECT")  # a transaction is open from here on
+        with pgrecall.connect(connection) as lent:
+            lent.drop_collection("first")
+            lent.drop_collection("second")
+        report = pool.submit(third.ingest, note)
+        while not rows(database_url, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+            assert not report.done()
+            time.sleep(0.02)
+        connection.commit()
+        assert report.result().new == 1
 
 
 def test_equal_texts_of_one_run(db: Database) -> None:

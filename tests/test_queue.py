@@ -161,6 +161,8 @@ def test_a_rollback_takes_the_job_along(
         ("'docs', 'u', NULL", "a document has a uri"),
         ("'docs', 'u', 'text', metadata => '[1]'", "metadata is a JSON object"),
         ("'docs', 'u', 'text', markup => 'rtf'", "markup is plain"),
+        ("'docs', 'u', 'text', language => 'klingon'", "klingon"),
+        ("'docs', repeat('u', 2001), 'text'", "2,000 bytes"),
     ],
 )
 def test_what_cannot_be_enqueued_is_refused(
@@ -168,6 +170,40 @@ def test_what_cannot_be_enqueued_is_refused(
 ) -> None:
     with pytest.raises(psycopg.Error, match=error):
         rows(database_url, f"SELECT pgrecall.enqueue({call})")
+
+
+def test_one_that_cannot_be_enqueued_is_reported(
+    database_url: str, docs: pgrecall.Collection, embedder: TinyEmbedder
+) -> None:
+    report = docs.enqueue(
+        [
+            Document(uri="first", text="one"),
+            Document(uri="klingon", text="two", language="klingon"),
+            Document(uri="u" * 2001, text="three"),
+            Document(uri="last", text="four"),
+        ]
+    )
+    assert report.queued == 2
+    assert [(f.uri[:7], "klingon" in f.reason or "bytes" in f.reason) for f in report.failed] == [
+        ("u" * 7, True),
+        ("klingon", True),
+    ]
+    work(database_url, embedder)
+    assert set(texts(database_url)) == {"first", "last"}
+
+
+def test_a_worker_takes_no_document_that_could_not_be_ingested(
+    database_url: str, docs: pgrecall.Collection, embedder: TinyEmbedder
+) -> None:
+    rows(database_url, "SELECT pgrecall.enqueue('docs', ' u ', 'text', pages => '{3,1}')")
+    work(database_url, embedder)
+    with pgrecall.connect(database_url) as db:
+        (failed,) = db.failed_jobs()
+        assert (failed.uri, failed.attempts) == ("u", 1)
+        assert "pages" in failed.error
+    rows(database_url, "SELECT pgrecall.enqueue('docs', ' u ', 'text', pages => '{0,3}')")
+    work(database_url, embedder)
+    assert texts(database_url) == {"u": "text"}
 
 
 def test_the_newest_version_wins(

@@ -109,8 +109,10 @@ def test_a_source_that_seems_empty_keeps_its_documents(
     assert uris(docs) == EVERYTHING
     if way == "emptied":
         assert any("--allow-empty" in note for _, note in report.notes)
-        assert docs.ingest(folder, sync=True, allow_empty=True).removed == 6
+        report = docs.ingest(folder, sync=True, allow_empty=True)
+        assert (report.removed, report.failed) == (6, [])
         assert uris(docs) == set()
+        assert docs.status().failed == 0
 
 
 def test_what_cannot_be_read_has_not_gone(docs: Collection, folder: Path) -> None:

@@ -197,6 +197,85 @@ def test_triggers_note_truncate(left: int, docs: Collection, user: psycopg.Conne
     assert counts(docs.sync_table(source)) == (left, 0, 7)
 
 
+def test_rows_that_came_back_after_truncate_are_read_whatever_their_time(
+    docs: Collection, user: psycopg.Connection
+) -> None:
+    source = TableSource(table="articles", triggers=True)
+    docs.sync_table(source)
+    user.execute("TRUNCATE articles")
+    user.execute(
+        "INSERT INTO articles VALUES (3, NULL, 'A restored body.', 'en', '', '2001-01-01')"
+    )
+    assert counts(docs.sync_table(source)) == (0, 1, 6)
+    assert texts(docs) == {"articles#3": "A restored body."}
+
+
+@pytest.mark.parametrize("wanted", [None, "number"])
+def test_a_renamed_key_stops_no_writer(
+    wanted: str | None, docs: Collection, user: psycopg.Connection
+) -> None:
+    docs.sync_table(TableSource(table="articles", id=wanted and "id", triggers=True))
+    user.execute("ALTER TABLE articles RENAME id TO number")
+    user.execute("UPDATE articles SET body = 'Another body.' WHERE number = 3")
+    user.execute("DELETE FROM articles WHERE number = 4")
+    with pytest.raises(errors.InvalidArgument, match="id"):
+        docs.sync_table(TableSource(table="articles", triggers=True))
+    renamed = TableSource(table="articles", id="number", triggers=True)
+    assert counts(docs.sync_table(renamed)) == (0, 1, 1)
+    user.execute("UPDATE articles SET body = 'The last body.' WHERE number = 5")
+    assert counts(docs.sync_table(renamed)) == (0, 1, 0)
+
+
+def test_a_table_that_is_made_anew_gets_triggers_again(
+    docs: Collection, user: psycopg.Connection
+) -> None:
+    source = TableSource(table="articles", triggers=True)
+    docs.sync_table(source)
+    user.execute("DROP TABLE articles")
+    user.execute(ARTICLES)
+    user.execute("UPDATE articles SET body = 'Of another year.', updated_at = '2001-01-01'")
+    assert counts(docs.sync_table(source)) == (0, 7, 0)
+    user.execute("UPDATE articles SET body = 'The third body.' WHERE id = 3")
+    assert counts(docs.sync_table(source)) == (0, 1, 0)
+
+
+def test_triggers_follow_another_key_and_another_table(
+    docs: Collection, user: psycopg.Connection
+) -> None:
+    docs.sync_table(TableSource(table="articles", triggers=True))
+    user.execute("ALTER TABLE articles RENAME TO essays; CREATE TABLE articles (LIKE essays)")
+    source = TableSource(table="essays", name="articles", id="title", triggers=True)
+    docs.sync_table(source)
+    touch_title = "UPDATE essays SET body = 'Another body.' WHERE title = 'Article 3'"
+    user.execute(touch_title)
+    assert counts(docs.sync_table(source)) == (0, 1, 0)
+    row = user.execute("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'pgrecall%'").fetchone()
+    assert row == (2,)
+
+
+def test_keys_of_a_fixed_length(docs: Collection, user: psycopg.Connection) -> None:
+    user.execute(
+        """
+        CREATE TABLE codes (id char(5) PRIMARY KEY, body text);
+        INSERT INTO codes SELECT 'k' || n, 'The body of ' || n FROM generate_series(1, 7) AS n
+        """
+    )
+    assert counts(docs.sync_table("codes")) == (7, 0, 0)
+    user.execute("DELETE FROM codes WHERE id = 'k2'")
+    assert counts(docs.sync_table("codes")) == (0, 0, 1)
+
+
+def test_rows_that_all_lost_their_text_wipe_nothing(
+    docs: Collection, user: psycopg.Connection
+) -> None:
+    docs.sync_table("articles")
+    user.execute("UPDATE articles SET body = NULL, updated_at = clock_timestamp()")
+    for full in (False, True):
+        report = docs.sync_table("articles", full=full)
+        assert (report.removed, report.notes) == (0, [("articles", EMPTY)])
+    assert docs.sync_table("articles", allow_empty=True).removed == 7
+
+
 def test_triggers_are_part_of_the_users_transaction(
     docs: Collection, user: psycopg.Connection
 ) -> None:

@@ -125,6 +125,23 @@ def test_a_part_that_cannot_be_read_keeps_its_pages(docs: Collection, site: Site
     assert stored(docs) == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("down", ["/a.xml", "/index.xml"])
+def test_a_page_in_place_of_a_sitemap_removes_nothing(
+    down: str, docs: Collection, site: Site
+) -> None:
+    parts = [site.sitemap(f"/{name}.xml", site.page(f"/{name}", name)) for name in ("a", "b")]
+    index = site.sitemap("/index.xml", *parts, index=True)
+    take(docs, index)
+    site.page(down, "We are down for maintenance")
+    report = take(docs, index)
+    assert (report.new, report.removed, "where a sitemap should be" in reason(report)) == (
+        0,
+        0,
+        True,
+    )
+    assert stored(docs) == {"a", "b"}
+
+
 def test_bombs_and_endless_indexes(
     docs: Collection, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

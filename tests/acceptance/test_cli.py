@@ -191,6 +191,11 @@ def test_a_changed_file_replaces_its_old_version(cli: Cli, notes: Path) -> None:
             1,
             "(--max-tokens).",
         ),
+        (
+            ["ingest", "x", "-c", "new", "--embedder", SHORT, "--max-cost", "1"],
+            1,
+            "(--max-tokens).",
+        ),
         (["ingest", "x", "--metadata", "novalue"], 2, "KEY=VALUE"),
         (["collections", "--drop", "nothing", "--yes"], 1, "no collection"),
         (["frobnicate"], 2, "frobnicate"),
@@ -206,6 +211,8 @@ def test_errors_are_a_sentence(
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == "" or arguments[0] == "ingest"
+    with pgrecall.connect(database_url) as db:
+        assert "new" not in {there.name for there in db.collections()}
 
 
 @pytest.mark.parametrize(

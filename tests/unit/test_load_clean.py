@@ -124,6 +124,19 @@ def test_values_that_json_cannot_hold_are_named() -> None:
     assert cleaned({"a": Decimal("1e999999"), "b": Decimal("sNaN")}) == {"a": None, "b": None}
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"uri": "é" * 1001}, "uri has 2,002 bytes"),
+        ({"tenant_id": "t" * 501}, "tenant_id has 501 bytes"),
+        ({"markup": "rtf"}, "markup is plain"),
+    ],
+)
+def test_fields_that_cannot_be_stored_are_named(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        clean_document(Document(**{"uri": "u", "text": "text", **fields}))
+
+
 def test_metadata_that_multiplies_is_refused() -> None:
     layer: list[Any] = ["x"] * 10
     for _ in range(12):

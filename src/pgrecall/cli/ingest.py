@@ -71,6 +71,9 @@ def ingest(
             )
             print_plan(foreseen, as_json_=as_json_)
             return
+        if way.max_cost is not None:
+            # Refuses a budget that cannot be kept, before a collection is made for it.
+            db.planned(collection, **wanted).plan([], **way.limits())
         target = db.create_collection(collection, **wanted, exist_ok=True)
         if way.queue:
             handed_over = target.enqueue(sources, options=options)

@@ -51,3 +51,5 @@ def configure(level: str, *, as_json: bool) -> None:
     logger.handlers = [old for old in logger.handlers if not isinstance(old, _Handler)]
     logger.addHandler(handler)
     logger.setLevel(level.upper())
+    # At each attempt it says that it cannot connect; we say so once, when that is given up.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

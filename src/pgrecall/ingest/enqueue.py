@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing, closing
 
+from pgrecall import errors
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.job import Intake
 from pgrecall.ingest.reading import Sources, batches, batches_async
@@ -12,7 +13,7 @@ from pgrecall.ingest.stages import select
 from pgrecall.load import LoadOptions
 from pgrecall.pipeline import ahead, ahead_async
 from pgrecall.store import queue
-from pgrecall.store.session import AsyncSession, Session
+from pgrecall.store.session import AsyncSession, Session, transaction
 from pgrecall.types import Document, EnqueueReport, Failure
 
 
@@ -38,9 +39,26 @@ async def enqueue_async(
 
 def _hand_over(job: Intake, batch: Sequence[Document | Failure]) -> Flow[int]:
     changed = yield from select(job, batch)
-    if changed:
-        yield from queue.enqueue(job.generation, [prepared.document for prepared in changed])
-    return len(changed)
+    return (yield from _enqueue(job, [prepared.document for prepared in changed]))
+
+
+def _enqueue(job: Intake, documents: Sequence[Document]) -> Flow[int]:
+    """How many went into the queue. If it is refused, each is tried by itself, to report the one at fault."""
+    if not documents:
+        return 0
+    try:
+        yield from transaction(queue.enqueue(job.generation, documents))
+    except errors.DatabaseUnavailable:
+        raise
+    except (errors.DatabaseError, errors.InvalidArgument) as exc:
+        if len(documents) == 1:
+            job.fail(documents[0].uri, str(exc))
+            return 0
+        done = 0
+        for document in documents:
+            done += yield from _enqueue(job, [document])
+        return done
+    return len(documents)
 
 
 def _finished(job: Intake, report: EnqueueReport) -> EnqueueReport:

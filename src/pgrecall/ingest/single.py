@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pgrecall.errors import DatabaseError, DatabaseUnavailable, GenerationChanged, InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import Ingestion
 from pgrecall.ingest.stages import embed_alone, identified
+from pgrecall.load import clean_document
 from pgrecall.store import documents, ledger, queue, settling
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.queue import Queued
@@ -14,8 +17,12 @@ from pgrecall.store.session import fetch, transaction
 
 
 def changed(job: Ingestion, queued: Queued) -> Flow[Prepared | None]:
-    """The document, to be chunked and embedded; None if it is stored as it is."""
-    prepared = identified(job.generation, queued.document)
+    """The document, to be chunked and embedded; None if it is stored as it is.
+
+    Raises InvalidArgument for what SQL lets through and no document can have.
+    """
+    document = replace(clean_document(queued.document), uri=queued.document.uri)
+    prepared = identified(job.generation, document)
     entry = (yield from ledger.entries([prepared.key])).get(prepared.key)
     prepared.known = entry is not None and entry.content_hash is not None
     here = entry is not None and job.generation.generation_id in entry.generations

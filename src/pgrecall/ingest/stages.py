@@ -13,6 +13,7 @@ from pgrecall.flow import Flow, compute
 from pgrecall.ingest import lanes
 from pgrecall.ingest.job import PATIENCE, Ingestion, Intake, Lane
 from pgrecall.ingest.vectors import Known
+from pgrecall.load.discover import NO_DOCUMENT
 from pgrecall.load.markup import markup_of
 from pgrecall.longtext import LongDocument, Spooled
 from pgrecall.store import documents, identity, ledger, queue
@@ -59,7 +60,7 @@ def select(job: Intake, batch: Sequence[Document | Failure]) -> Flow[list[Prepar
             if item.gone:
                 continue
             job.unread[item.uri] = item.reason
-            if not job.dry:
+            if not job.dry and item.reason not in NO_DOCUMENT:
                 yield from ledger.record_failure(job.generation, item, job.tenant_id)
             continue
         prepared = identified(job.generation, item)

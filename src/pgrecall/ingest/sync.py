@@ -76,6 +76,8 @@ def finish(comparison: Comparison | None) -> Flow[None]:
     job, sync = comparison.job, comparison.sync
     nothing = {uri for uri, reason in job.unread.items() if reason in (EMPTY_FOLDER, EMPTY_GLOB)}
     unread = with_files(job.unread.keys() - nothing)
+    if sync.allow_empty:
+        job.report.failed[:] = [f for f in job.report.failed if f.uri not in nothing]
     for scope in sync.spans():
         empty = scope.given in nothing and not sync.allow_empty
         unsure = any_held = 0

@@ -70,7 +70,7 @@ def _sync(task: TableRun) -> Flow[None]:
     if task.source.triggers and settled and not fresh and not task.full:
         yield from _drain(task, known, reading)
     else:
-        yield from _pass(task, known, reading)
+        yield from _pass(task, known, reading, full=task.full or fresh)
 
 
 def _query(task: TableRun) -> Flow[sql.Composable]:
@@ -82,14 +82,18 @@ def _query(task: TableRun) -> Flow[sql.Composable]:
 def _triggers(task: TableRun, known: Known, row: Mapping[str, Any] | None) -> Flow[bool]:
     """Make or drop the triggers as wanted; whether they are new."""
     source = task.source
-    if source.triggers and known.triggers is None:
-        if row is not None:
-            _column(row, source.id, ("id",), "id")
-        yield from sources.make_triggers(known, source.table or "", source.id or "id")
-        return True
     if not source.triggers:
         yield from sources.drop_triggers(known)
-    return False
+        return False
+    table, id = source.table or "", source.id or "id"
+    if row is not None:
+        id = _column(row, source.id, ("id",), "id")
+    elif known.triggers is not None:
+        return False
+    if (yield from sources.have_triggers(known, table, id)):
+        return False
+    yield from sources.make_triggers(known, table, id)
+    return True
 
 
 def _reading(task: TableRun, query: sql.Composable, row: Mapping[str, Any]) -> Flow[Reading]:
@@ -135,20 +139,23 @@ def field_of_row(row: Mapping[str, Any], wanted: str | None, usual: Sequence[str
         raise InvalidArgument(str(exc).capitalize()) from exc
 
 
-def _pass(task: TableRun, known: Known, reading: Reading) -> Flow[bool]:
-    """Read all rows, or those that changed since the last run; then look which are gone.
+def _pass(task: TableRun, known: Known, reading: Reading, *, full: bool) -> Flow[bool]:
+    """Read all rows (``full``), or those that changed since the last run; then look which are gone.
 
     False if some could not be embedded or written, or the budget left some: the next run reads from where
     this one began. In the latter case nothing is removed.
     """
     seen = yield from task.there(tables.committed_before())
     began = yield from origins.now()
-    again = known.definition == task.definition and reading.updated is not None and not task.full
+    again = known.definition == task.definition and reading.updated is not None and not full
     since = known.watermark - task.source.overlap if again and known.watermark else None
     changes = (yield from sources.changes(known.source_id)) if task.source.triggers else []
-    job = task.job.again()
-    yield TakeIn(job, _Pages(task, reading, since))
+    job, pages = task.job.again(), _Pages(task, reading, since)
+    yield TakeIn(job, pages)
     if task.report.left:
+        return False
+    if pages.after is None and not (yield from task.there(tables.any_row(reading))):
+        yield from _emptied(task, known)
         return False
     if task.deletes or since is None:
         yield from _sweep(task, reading, began)
@@ -207,7 +214,8 @@ def _drain(task: TableRun, known: Known, reading: Reading) -> Flow[None]:
     while changes := (yield from sources.changes(known.source_id)):
         keys = sorted({key for _, key in changes if key is not None})
         if any(key is None for _, key in changes):
-            settled = yield from _pass(task, known, reading)
+            # What updated_at says of rows that came after a TRUNCATE may be of long ago.
+            settled = yield from _pass(task, known, reading, full=True)
         else:
             settled = yield from _refresh(task, known, reading, keys)
         if not settled:

@@ -110,6 +110,9 @@ class Crawl:
             return [replace(_failure(place, reason), gone=place.depth is None)]
         if place.depth is not None and sitemap.is_sitemap(answer.body):
             return (yield from self._listed(place, answer))
+        if place.depth is not None and sitemap.was_expected(place.url, place.depth, answer):
+            # A page that says that the site is down lists nothing; that is no reason to remove anything.
+            return [_failure(place, "The answer is a page, where a sitemap should be.")]
         loaded = yield from compute(lambda: list(pages.documents(place.url, answer, self.options)))
         batch: Batch = [replace(item, source=place.origin) for item in loaded]
         if len(batch) == 1 and isinstance(batch[0], Document):

@@ -15,11 +15,12 @@ from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import PurePath
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.types import Document
+from pgrecall.types import Document, Markup
+from pgrecall.types.documents import LONGEST_TENANT, LONGEST_URI
 
 #: Metadata is copied to every chunk, so it has bounds; they also stop aliases that multiply.
 MAX_DEPTH = 32
@@ -44,6 +45,9 @@ def clean_document(document: Document) -> Document:
     uri = cleaner.text(document.uri).strip()
     if not uri:
         raise InvalidArgument("The document has no uri; give it a name that stays the same.")
+    tenant_id = cleaner.text(document.tenant_id)
+    _check_length("uri", uri, LONGEST_URI)
+    _check_length("tenant_id", tenant_id, LONGEST_TENANT)
     title = one_line(cleaner.text(document.title)) if document.title else None
     metadata = cleaner.metadata(document.metadata)
     if document.media is not None:
@@ -55,7 +59,7 @@ def clean_document(document: Document) -> Document:
         text=text,
         title=title or None,
         metadata=metadata,
-        tenant_id=cleaner.text(document.tenant_id),
+        tenant_id=tenant_id,
         pages=pages,
         notes=(*document.notes, *cleaner.notes()),
     )
@@ -165,6 +169,14 @@ def _check_strings(document: Document) -> None:
             raise InvalidArgument(f"{name} must be text, not {type(value).__name__}.")
     if document.title is not None and not isinstance(document.title, str):
         raise InvalidArgument(f"title must be text or None, not {type(document.title).__name__}.")
+    if document.markup not in (None, *get_args(Markup)):
+        raise InvalidArgument(f"markup is plain, markdown or code, not {document.markup!r}.")
+
+
+def _check_length(name: str, value: str, most: int) -> None:
+    size = len(value.encode())
+    if size > most:
+        raise InvalidArgument(f"The {name} has {size:,} bytes, more than {most:,}; shorten it.")
 
 
 def _checked_pages(document: Document) -> tuple[int, ...]:

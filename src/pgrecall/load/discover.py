@@ -30,6 +30,9 @@ _GLOB_CHARACTERS = frozenset("*?[")
 #: Why a folder and a glob are failures in which nothing was found.
 EMPTY_FOLDER = "The folder holds nothing to load."
 EMPTY_GLOB = "No file matches the pattern."
+MISSING = "There is no such file or folder."
+#: Failures of no document: of a name that was mistyped, or of a folder.
+NO_DOCUMENT = frozenset({EMPTY_FOLDER, EMPTY_GLOB, MISSING})
 
 StrPath = str | os.PathLike[str]
 
@@ -183,7 +186,7 @@ def _nothing_is_failure(
 
 def _missing(exc: OSError | ValueError) -> str:
     if isinstance(exc, FileNotFoundError):
-        return "There is no such file or folder."
+        return MISSING
     return f"The path cannot be read: {getattr(exc, 'strerror', None) or exc}."
 
 

@@ -10,6 +10,7 @@ from pgrecall.store.collections import Generation
 from pgrecall.store.identity import Key, any_of, document_id
 from pgrecall.store.session import fetch
 from pgrecall.types import Document, Failure
+from pgrecall.types.documents import LONGEST_TENANT, LONGEST_URI
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,12 @@ def found_at(key: Key, source: str | None) -> Flow[None]:
 
 
 def record_failure(generation: Generation, failure: Failure, tenant_id: str = "") -> Flow[None]:
-    """Keep a failure in the ledger; a version that is already stored stays as it is."""
+    """Keep a failure in the ledger; a version that is already stored stays as it is.
+
+    What has too long a name to be stored is not kept.
+    """
+    if len(failure.uri.encode()) > LONGEST_URI or len(tenant_id.encode()) > LONGEST_TENANT:
+        return
     probe = Document(uri=failure.uri, text="", tenant_id=tenant_id)
     yield from fetch(
         """

@@ -94,6 +94,25 @@ def forget_changes(numbers: Sequence[int]) -> Flow[None]:
     yield from fetch("DELETE FROM pgrecall.changes WHERE change_id = ANY(%s)", [list(numbers)])
 
 
+def have_triggers(known: Known, table: str, id: str) -> Flow[bool]:
+    """Whether the table notes the changes of that column: it may have been made anew, or be another one."""
+    if known.triggers is None:
+        return False
+    name = yield from resolved(table)
+    rows = yield from fetch(
+        """
+        SELECT count(*) FROM pg_trigger
+         WHERE tgrelid = to_regclass(%s) AND tgname = ANY(%s) AND tgargs = %s AND tgenabled <> 'D'
+        """,
+        [
+            sql.Identifier(*name).as_string(),
+            _names(known.source_id),
+            f"{known.source_id}\0{id}\0".encode(),
+        ],
+    )
+    return bool(rows[0][0] == len(_names(known.source_id)))
+
+
 def make_triggers(known: Known, table: str, id: str) -> Flow[None]:
     """Let the table note its changes from now on. Raises DatabaseError if this role does not own it."""
     name = yield from resolved(table)
@@ -102,17 +121,19 @@ def make_triggers(known: Known, table: str, id: str) -> Flow[None]:
 
 def _make_triggers(known: Known, name: tuple[str, str], id: str) -> Flow[None]:
     yield from fetch(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{PATIENCE}s")))
-    yield from _drop(known.source_id, name)
+    yield from _drop(known.source_id)
     table = sql.Identifier(*name)
-    for suffix, event, each in (
-        ("", "INSERT OR UPDATE OR DELETE", "ROW"),
-        ("_all", "TRUNCATE", "STATEMENT"),
+    for trigger, event, each in zip(
+        _names(known.source_id),
+        ("INSERT OR UPDATE OR DELETE", "TRUNCATE"),
+        ("ROW", "STATEMENT"),
+        strict=True,
     ):
         yield from fetch(
             sql.SQL(
                 "CREATE TRIGGER {} AFTER {} ON {} FOR EACH {} EXECUTE FUNCTION pgrecall.note_change({}, {})"
             ).format(
-                _trigger(known.source_id, suffix),
+                sql.Identifier(trigger),
                 sql.SQL(event),
                 table,
                 sql.SQL(each),
@@ -128,30 +149,35 @@ def _make_triggers(known: Known, name: tuple[str, str], id: str) -> Flow[None]:
 
 def drop_triggers(known: Known) -> Flow[None]:
     """The table notes its changes no more."""
-    if known.triggers is None:
-        return
-    rows = yield from fetch("SELECT to_regclass(%s) IS NOT NULL", [known.triggers])
-    name = (yield from resolved(known.triggers)) if rows[0][0] else None
-    yield from transaction(_forget(known, name))
+    if known.triggers is not None:
+        yield from transaction(_forget(known))
 
 
-def _forget(known: Known, name: tuple[str, str] | None) -> Flow[None]:
-    if name is not None:
-        yield from _drop(known.source_id, name)
+def _forget(known: Known) -> Flow[None]:
+    yield from _drop(known.source_id)
     yield from fetch("DELETE FROM pgrecall.changes WHERE source_id = %s", [known.source_id])
     yield from fetch(
         "UPDATE pgrecall.sources SET triggers = NULL WHERE source_id = %s", [known.source_id]
     )
 
 
-def _drop(source_id: int, name: tuple[str, str]) -> Flow[None]:
-    for suffix in ("", "_all"):
+def _drop(source_id: int) -> Flow[None]:
+    """Wherever they are: the table may have another name by now. Those of partitions go with their table's."""
+    rows = yield from fetch(
+        """
+        SELECT t.tgname::text, n.nspname::text, c.relname::text FROM pg_trigger AS t
+          JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE t.tgname = ANY(%s) AND t.tgparentid = 0
+           AND t.tgfoid = 'pgrecall.note_change()'::regprocedure
+        """,
+        [_names(source_id)],
+    )
+    for trigger, *table in rows:
         yield from fetch(
-            sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(
-                _trigger(source_id, suffix), sql.Identifier(*name)
-            )
+            sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), sql.Identifier(*table))
         )
 
 
-def _trigger(source_id: int, suffix: str) -> sql.Identifier:
-    return sql.Identifier(f"pgrecall_{source_id}{suffix}")
+def _names(source_id: int) -> list[str]:
+    """Of the triggers for rows, and for TRUNCATE."""
+    return [f"pgrecall_{source_id}", f"pgrecall_{source_id}_all"]

@@ -22,6 +22,8 @@ from pgrecall.store.session import Row, fetch
 PAGE = 500
 #: A column without a time zone may be in any: fourteen hours are the farthest, a date is a day.
 ZONE = timedelta(days=1)
+#: Types that mean a length of one where none is named: a key cast to them would be cut.
+_OF_ANY_LENGTH = {"character": "bpchar", "bit": "varbit"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +113,16 @@ def types(query: sql.Composable, columns: Sequence[str]) -> Flow[list[str]]:
     asked = sql.SQL(", ").join(
         sql.SQL("pg_typeof({})::text").format(_quoted("q", column)) for column in columns
     )
-    rows = yield from fetch(sql.SQL("SELECT {} FROM ({}\n) AS q LIMIT 1").format(asked, query), [])
-    return list(rows[0])
+    rows: list[Any] = yield from fetch(
+        sql.SQL("SELECT {} FROM ({}\n) AS q LIMIT 1").format(asked, query), []
+    )
+    return [_OF_ANY_LENGTH.get(kind, kind) for kind in rows[0]]
+
+
+def any_row(reading: Reading) -> Flow[bool]:
+    """Whether there is a row with an identifier and a text."""
+    rows = yield from fetch(reading.compose("SELECT EXISTS (SELECT", _ROWS, ")"), [])
+    return bool(rows[0][0])
 
 
 def page(reading: Reading, after: str | None, since: datetime | None) -> Flow[list[TableRow]]:

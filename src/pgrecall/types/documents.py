@@ -54,6 +54,11 @@ class Document(DocumentFields):
     text: str
 
 
+#: Bytes (UTF-8) of the longest uri, and of the longest tenant_id: an index entry has a largest size.
+LONGEST_URI = 2_000
+LONGEST_TENANT = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """A picture to search with."""

@@ -33,6 +33,7 @@ class Desk:
 
     async def ingest(self, job_id: int, final: Final) -> None:
         """Take the document of a job in. Why it fails, if it does, is kept in the queue and raised."""
+        what = f"Job {job_id}"
         try:
             queued = await run_async(queue.load(job_id), self._session)
             if queued is None:
@@ -42,13 +43,14 @@ class Desk:
                     job_id,
                 )
                 return
+            what = f"{what}, {queued.document.uri}"
             await self._ingest(queued, final)
         except errors.CollectionNotFound as exc:
             # Dropped meanwhile, and the document with it.
             logger.info("Job %d is dropped: %s", job_id, exc)
         except Exception as exc:
             kept = queue.keep_error(job_id, reason(exc))
-            if await keep(self._session, f"Job {job_id}", exc, kept):
+            if await keep(self._session, what, exc, kept):
                 raise
 
     async def _ingest(self, queued: Queued, final: Final) -> None:

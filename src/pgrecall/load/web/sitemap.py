@@ -7,7 +7,7 @@ import zlib
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from pgrecall.errors import UnreadableSource
-from pgrecall.load.web.client import MAX_BYTES
+from pgrecall.load.web.client import MAX_BYTES, Answer
 
 #: Pages of one sitemap with all that it refers to, sitemaps in an index, and indexes in indexes.
 MAX_PAGES, MAX_SITEMAPS, MAX_DEPTH = 100_000, 1_000, 2
@@ -41,6 +41,15 @@ def is_sitemap(body: bytes) -> bool:
         except zlib.error:
             return False
     return _START.match(head) is not None
+
+
+def was_expected(url: str, depth: int, answer: Answer) -> bool:
+    """Whether an answer that is no sitemap stands where one should be.
+
+    An index refers to sitemaps (``depth`` above 0); else its suffix and the answer's kind tell.
+    """
+    named = urlsplit(url).path.lower().endswith((".xml", ".xml.gz"))
+    return depth > 0 or (named and answer.headers.get("content-type", "").startswith("text/html"))
 
 
 def locations(body: bytes, url: str) -> tuple[list[str], list[str]]:

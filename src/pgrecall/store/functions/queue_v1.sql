@@ -22,15 +22,20 @@ LANGUAGE plpgsql AS $$
 DECLARE
     here integer;
     job bigint;
+    called constant text := regexp_replace(enqueue.uri, '^\s+|\s+$', '', 'g');
 BEGIN
     SELECT c.collection_id INTO here FROM pgrecall.collections AS c WHERE c.name = enqueue.collection;
     IF here IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PR001', MESSAGE = format(
             'there is no collection named "%s"; `pgrecall collections` lists them', enqueue.collection);
     END IF;
-    IF coalesce(enqueue.uri, '') = '' OR enqueue.text IS NULL OR enqueue.tenant_id IS NULL THEN
+    IF coalesce(called, '') = '' OR enqueue.text IS NULL OR enqueue.tenant_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004',
             MESSAGE = 'a document has a uri, a text and a tenant_id; the last may be empty';
+    END IF;
+    IF octet_length(called) > 2000 OR octet_length(enqueue.tenant_id) > 500 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004',
+            MESSAGE = 'a uri has at most 2,000 bytes, a tenant_id at most 500';
     END IF;
     IF jsonb_typeof(coalesce(enqueue.metadata, '{}')) <> 'object' THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004',
@@ -40,21 +45,22 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PR004',
             MESSAGE = format('markup is plain, markdown or code, not "%s"', enqueue.markup);
     END IF;
+    PERFORM enqueue.language::regconfig; -- refuses what no text search configuration is called
     DELETE FROM pgrecall.procrastinate_jobs WHERE id IN (
         SELECT j.id FROM pgrecall.queue AS q
           JOIN pgrecall.procrastinate_jobs AS j ON j.id = q.job_id
-         WHERE q.collection_id = here AND q.uri = enqueue.uri AND q.tenant_id = enqueue.tenant_id
+         WHERE q.collection_id = here AND q.uri = called AND q.tenant_id = enqueue.tenant_id
            AND j.status IN ('todo', 'failed')
            FOR UPDATE SKIP LOCKED);
     INSERT INTO pgrecall.procrastinate_jobs (queue_name, task_name, lock, args)
     VALUES ('pgrecall', 'pgrecall.ingest',
             encode(sha256(convert_to(jsonb_build_array(
-                here, enqueue.tenant_id, enqueue.uri)::text, 'UTF8')), 'hex'),
-            jsonb_build_object('uri', enqueue.uri))
+                here, enqueue.tenant_id, called)::text, 'UTF8')), 'hex'),
+            jsonb_build_object('uri', called))
     RETURNING id INTO job;
     INSERT INTO pgrecall.queue (job_id, collection_id, tenant_id, uri, source, title, mime_type, markup,
                                 language, text, pages, metadata, notes, media)
-    VALUES (job, here, enqueue.tenant_id, enqueue.uri, enqueue.source, enqueue.title,
+    VALUES (job, here, enqueue.tenant_id, called, enqueue.source, enqueue.title,
             coalesce(enqueue.mime_type, 'text/plain'), enqueue.markup, enqueue.language, enqueue.text,
             coalesce(enqueue.pages, '{}'), coalesce(enqueue.metadata, '{}'), coalesce(enqueue.notes, '{}'),
             enqueue.media);

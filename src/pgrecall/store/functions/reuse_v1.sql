@@ -15,16 +15,17 @@ DECLARE
     source record;
 BEGIN
     FOR source IN
-        SELECT NULL::integer AS generation, 'pgrecall.paid_vectors'::regclass AS name
+        SELECT NULL::integer AS generation, 'pgrecall.paid_vectors' AS name
         UNION ALL
         -- The newest first: texts come back where they were last.
         SELECT * FROM (
-            SELECT g.generation_id, to_regclass('pgrecall.chunks_g' || g.generation_id) AS name
+            -- As text: a table that is dropped in between would be written as a number.
+            SELECT g.generation_id, 'pgrecall.chunks_g' || g.generation_id AS name
               FROM pgrecall.generations AS g
              WHERE g.embedder = stored_vectors.embedder AND g.dimensions = stored_vectors.dimensions
                AND (g.storage = 'vector' OR NOT precise)
              ORDER BY g.generation_id DESC) AS same
-         WHERE same.name IS NOT NULL
+         WHERE to_regclass(same.name) IS NOT NULL
     LOOP
         EXIT WHEN cardinality(sought) = 0;
         BEGIN
