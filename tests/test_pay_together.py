@@ -16,8 +16,8 @@ from pgrecall import Database, Document, IngestReport, errors
 from pgrecall.store.prepared import LONG
 from pgrecall.types import FloatArray
 from tests.conftest import CreateDatabase
+from tests.driving import rows
 from tests.embedders import TinyEmbedder
-from tests.test_api import rows
 from tests.test_pay_once import TINY, long_text, twice, waiting
 from tests.test_queue import work
 

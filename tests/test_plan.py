@@ -141,6 +141,14 @@ def test_a_model_without_a_price_says_so(db: Database) -> None:
     assert db.create_collection("own").plan(note("a", 1)).cost == 0
 
 
+def test_whatever_model_runs_here_costs_nothing(db: Database) -> None:
+    """Also one in a folder, which is in no table."""
+    embedder = TinyEmbedder(name="sentence-transformers:/models/of-our-own?weights=1")
+    docs = db.create_collection("docs", embedder=embedder, chunking=SMALL)
+    assert docs.plan(note("a", 1)).price == 0
+    assert docs.ingest(note("a", 1), max_cost=0.01).cost == 0
+
+
 def test_time_is_estimated_from_earlier_runs(db: Database, database_url: str) -> None:
     docs = db.create_collection("docs", embedder=TinyEmbedder(), chunking=SMALL)
     assert docs.plan(note("a", 1)).seconds is None

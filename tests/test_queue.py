@@ -398,6 +398,25 @@ def test_a_search_path_of_the_users_own(
         assert rows(url, elsewhere) == []
 
 
+def test_draining_waits_for_what_takes_longer_than_the_grace(
+    database_url: str, docs: pgrecall.Collection
+) -> None:
+    """That is for a worker that is told to stop; and it is alive as long as it waits."""
+
+    class Slow(TinyEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> FloatArray:
+            vectors = super().embed_documents(texts)
+            time.sleep(1.5)
+            return vectors
+
+    slow = Slow()
+    docs.enqueue([Document(uri=f"d{n}", text=f"number {n}") for n in range(3)])
+    hasty = WorkerOptions(drain=True, grace=0.1, heartbeat=0.2, stalled_after=0.5)
+    work(database_url, slow, hasty)
+    assert sorted(slow.seen) == [f"number {n}" for n in range(3)]
+    assert rows(database_url, "SELECT * FROM pgrecall.procrastinate_jobs") == []
+
+
 def test_connections_that_are_cut_lose_nothing(
     database_url: str, docs: pgrecall.Collection
 ) -> None:

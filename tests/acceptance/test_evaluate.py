@@ -56,7 +56,7 @@ def test_commands_that_look_at_searches(cli: Any, tmp_path: Path) -> None:
     alike = [json.loads(line) for line in cli("similar", uri, "--json").stdout.splitlines()]
     assert len(alike) == 5
     assert uri not in {hit["uri"] for hit in alike}
-    assert "Nothing found." in cli("similar", "no such document").stderr
+    assert "has no document" in cli("similar", "no such document").stderr
 
 
 def test_a_collection_that_is_too_small_to_measure(cli: Any, tmp_path: Path) -> None:

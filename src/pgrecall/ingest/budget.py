@@ -10,6 +10,8 @@ from pgrecall.embed.models import known_model
 from pgrecall.errors import InvalidArgument
 from pgrecall.store.prepared import Prepared
 
+#: Vendors whose models run on this machine, whichever they are.
+HERE = ("static", "sentence-transformers")
 #: Prices are for so many tokens.
 PRICED = 1_000_000
 
@@ -17,7 +19,9 @@ PRICED = 1_000_000
 def list_price(embedder: str) -> float | None:
     """US dollars for a million tokens: 0 on one's own machine, None if no price is known."""
     model = known_model(embedder)
-    return None if model is None else model.price or 0.0
+    if model is not None:
+        return model.price or 0.0
+    return 0.0 if embedder.partition(":")[0] in HERE else None
 
 
 @dataclass(slots=True)

@@ -241,6 +241,19 @@ def _settle_again(job_ids: Sequence[int]) -> Flow[None]:
     )
 
 
+def busy(worker_id: int) -> Flow[bool]:
+    """Whether the worker has something in hand, or something could be taken up now."""
+    rows = yield from fetch(
+        """
+        SELECT EXISTS (SELECT FROM pgrecall.procrastinate_jobs
+                        WHERE queue_name = %s AND (status = 'doing' AND worker_id = %s OR
+                              status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())))
+        """,
+        [QUEUE, worker_id],
+    )
+    return bool(rows[0][0])
+
+
 def waits() -> Flow[bool]:
     """Whether something waits that could be taken up now, or as soon as another version of it is done."""
     rows = yield from fetch(

@@ -32,6 +32,8 @@ logger = logging.getLogger("pgrecall.worker")
 
 #: Seconds between two looks for new jobs, should the notification that there is one get lost.
 POLL = 5.0
+#: The same for one that drains the queue, which also looks whether it is done.
+GLANCE = 0.2
 #: The longest pause before a lost database is tried again, in seconds.
 LONGEST_ABSENCE = 30.0
 
@@ -117,8 +119,7 @@ class Worker:
             queues=[jobs.QUEUE],
             name=None,
             concurrency=options.concurrency,
-            wait=not options.drain,
-            fetch_job_polling_interval=POLL,
+            fetch_job_polling_interval=GLANCE if options.drain else POLL,
             shutdown_graceful_timeout=options.grace,
             delete_jobs="successful",
             install_signal_handlers=False,
@@ -127,7 +128,30 @@ class Worker:
         )
         if self._stopping.is_set():
             return
-        await loop.run()  # type: ignore[no-untyped-call]
+        working = asyncio.create_task(loop.run())  # type: ignore[no-untyped-call]
+        try:
+            if options.drain:
+                await self._until_idle(loop, working)
+        finally:
+            await working
+
+    async def _until_idle(self, loop: Loop, working: asyncio.Task[None]) -> None:
+        """End the loop when nothing is in hand and nothing due.
+
+        Its own way (``wait=False``) is to give back what is in hand when nothing more is due, after the grace
+        that is meant for a signal; and to give no sign of life meanwhile.
+        """
+        pause = 0.01
+        try:
+            while not (working.done() or self._stopping.is_set()):
+                # Before it has a number, nobody could see what it has in hand.
+                number = loop.worker_id
+                if number is not None and not await run_async(jobs.busy(number), self._session):
+                    return
+                await asyncio.wait([working], timeout=pause)
+                pause = min(2 * pause, GLANCE)
+        finally:
+            loop.stop()  # type: ignore[no-untyped-call]
 
     @asynccontextmanager
     async def _app(self) -> AsyncIterator[procrastinate.App]:
