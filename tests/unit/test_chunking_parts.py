@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -52,3 +53,23 @@ def test_parts_have_the_chunks_of_the_whole(
         window=window,
     )
     assert list(found) == whole
+
+
+@pytest.mark.parametrize("blanks", ["\n", " \n", "\t"])
+def test_a_long_run_of_blanks_is_let_go(blanks: str) -> None:
+    tokenizer = open_tokenizer("wordllama")
+    text = f"Before it.{blanks * 400_000}Behind it, a last line."
+    tracemalloc.start()
+    try:
+        found = list(split_parts(pieces(text), tokenizer=tokenizer, window=20_000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [chunk.content for chunk in found] == ["Before it.", "Behind it, a last line."]
+    assert found == split(text, tokenizer=tokenizer)
+    assert peak < 30_000_000
+
+
+def pieces(text: str) -> Iterator[str]:
+    for start in range(0, len(text), 10_000):
+        yield text[start : start + 10_000]

@@ -165,7 +165,8 @@ def test_many_texts_are_cut_by_count_and_sent_side_by_side(
     server.faults += [Fault(delay=0.2), Fault(delay=0.1), Fault(delay=0.05)]
     texts = [f"{n}" for n in range(2 * 2048 + 3)]
 
-    with small(server, f"{SMALL}@8") as embedder:
+    # Where requests are what is limited, each holds as much as it may.
+    with small(server, f"{SMALL}@8", rpm=3_000) as embedder:
         found = Opened(embedder, awaited=awaited).documents(texts)
 
     assert sorted(len(request.body["input"]) for request in server.requests) == [3, 2048, 2048]
@@ -173,6 +174,21 @@ def test_many_texts_are_cut_by_count_and_sent_side_by_side(
     for position in (0, 2047, 2048, 4096, 4098):
         expected = unit(texts[position], dimensions=8)
         np.testing.assert_allclose(found[position], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(512, [64] * 8), (64, [64]), (1_500, [90, *[94] * 15])]
+)
+def test_texts_are_shared_out_among_requests(
+    server: OpenAIServer, count: int, sizes: list[int], awaited: bool
+) -> None:
+    server.faults += [Fault(delay=0.2)] * len(sizes)
+    texts = [f"{n}" for n in range(count)]
+    with small(server, f"{SMALL}@8") as embedder:
+        found = Opened(embedder, awaited=awaited).documents(texts)
+    assert sorted(len(request.body["input"]) for request in server.requests) == sizes
+    assert server.most_at_once >= min(len(sizes), 4)
+    np.testing.assert_allclose(found[-1], unit(texts[-1], dimensions=8), atol=1e-6)
 
 
 def test_many_tokens_are_cut_by_what_the_service_counts(server: OpenAIServer) -> None:

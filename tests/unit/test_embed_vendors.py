@@ -202,7 +202,7 @@ def test_cohere_embeds_each_side_as_what_it_is(cohere: CohereServer) -> None:
 
 
 def test_cohere_takes_96_texts_at_a_time(cohere: CohereServer) -> None:
-    with remote("cohere:embed-english-light-v3.0", base_url=cohere.url) as embedder:
+    with remote("cohere:embed-english-light-v3.0", base_url=cohere.url, rpm=2_000) as embedder:
         assert embedder.embed_documents([f"{n}" for n in range(200)]).shape == (200, 384)
         assert embedder.max_tokens <= 512
         with pytest.raises(errors.InvalidArgument, match="Text 1 has"):

@@ -24,6 +24,8 @@ from pgrecall.chunking.meter import Meter, Pieces
 from pgrecall.chunking.outline import Outline, Reading, outline
 from pgrecall.chunking.packing import Gaps
 
+#: Characters of blanks that are kept to know where their run began: megabytes would be read over and over.
+_BLANKS = 65_536
 #: Tokens that a slice may have more on its own than inside the text. If it has still more, it is cut again.
 _SLACK = 2
 
@@ -252,7 +254,8 @@ class Window:
         # All that a peak, a unit that is refined, an overlap and a fingerprint look back at.
         token = max(self.meter.index(cut) - 2 * self._config.max_tokens, 0)
         start = max(int(self.meter.starts[token]) - BEFORE, 0)
-        start = len(self.text[:start].rstrip(RUNS))
+        run = len(self.text[:start].rstrip(RUNS))
+        start = run if start - run <= _BLANKS else start
         if self._markup == "code":
             start = last_line_alone(self.text, start)
         # The word before a place takes part in what it is, and the character before a seam in the tokens.

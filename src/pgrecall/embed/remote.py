@@ -35,6 +35,8 @@ from pgrecall.types import FloatArray
 
 #: Longest text of a model that nobody knows: what most models take that are not made for long ones.
 UNKNOWN_MAX_TOKENS = 512
+#: Texts that a request holds at least, where there are so many: below that, an answer takes hardly less time.
+FEWEST_ITEMS = 64
 #: Tokens that a model of the hub adds to a text, at most, e.g. [CLS] and [SEP].
 _SPECIAL = 4
 
@@ -178,8 +180,15 @@ class RemoteEmbedder:
         # A request of more than a minute's tokens could never be sent.
         budget = min(self._service.max_request_tokens, self._options.tpm or 2**62)
         budget = max(budget, max(charged, default=0))
-        cut = batches(charged, max_items=self._service.max_items, max_tokens=budget)
+        cut = batches(charged, max_items=self._items(len(texts)), max_tokens=budget)
         return charged, [range(part.start, part.stop) for part in cut]
+
+    def _items(self, count: int) -> int:
+        """Texts of a request: as many requests at a time as may be, unless requests are what is short."""
+        if self._options.rpm is not None:
+            return self._service.max_items
+        share = -(-count // self._options.concurrency)
+        return min(self._service.max_items, max(FEWEST_ITEMS, share))
 
     def _embedded(
         self, texts: Sequence[str], counts: Sequence[int], part: range, outcome: Outcome
