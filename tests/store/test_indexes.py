@@ -83,8 +83,8 @@ def test_the_graph_of_many_rows_fits(docs: Collection, connection: psycopg.Conne
     connection.execute("SET max_parallel_maintenance_workers = 0")
     with connection.transaction():
         run(graph.build(generation), OnConnection(connection))
-        # 32 MB for a process, and 4,001 nodes of 832 bytes and a vector.
-        assert memory(connection) == 32 * 1024 + 4001 * (832 + 64) // 1024
+        # 32 MB for a process, and 4,001 nodes of 1,024 bytes and a vector.
+        assert memory(connection) == 32 * 1024 + 4001 * (1024 + 64) // 1024
     assert notices == []  # pgvector says when a graph outgrows its memory
 
 
