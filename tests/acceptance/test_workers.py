@@ -150,14 +150,14 @@ def test_the_commands(cli: Cli, tmp_path: Path, database_url: str) -> None:
     assert report["queued"] == 1
 
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("SELECT pgrecall.enqueue('default', 'odd', 'x', language => 'klingon')")
+        connection.execute("SELECT pgrecall.enqueue('default', 'odd', 'x', pages => '{9,3}')")
     drained = cli("worker", "--drain", "--attempts", "1")
     assert drained.returncode == 0
     assert "good.md: taken in, 1 chunks" in drained.stderr
     assert "odd" in cli("worker", "failed").stdout
     (failed,) = lines(cli("worker", "failed", "--json"))
     assert (failed["uri"], failed["attempts"]) == ("odd", 1)
-    assert "klingon" in failed["error"]
+    assert "pages" in failed["error"]
 
     number = failed["job_id"]
     assert cli("worker", "retry").returncode == 2
