@@ -35,7 +35,7 @@ from pgrecall.types import FloatArray
 
 #: Longest text of a model that nobody knows: what most models take that are not made for long ones.
 UNKNOWN_MAX_TOKENS = 512
-#: Texts that a request holds at least, where there are so many: below that, an answer takes hardly less time.
+#: Texts that a request holds at least, where there are so many. An estimate: not measured with a provider.
 FEWEST_ITEMS = 64
 #: Tokens that a model of the hub adds to a text, at most, e.g. [CLS] and [SEP].
 _SPECIAL = 4
