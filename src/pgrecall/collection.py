@@ -151,7 +151,7 @@ class Collection(_Described, Searching, Generations, Ingesting, Exchanging):
         run(self._index_metadata(key, type), self._session)
 
     def measure_recall(
-        self, *, questions: int = 100, embeddings: FloatArray | None = None
+        self, *, questions: int = 400, embeddings: FloatArray | None = None
     ) -> RecallReport:
         """Measure how much of the truth the vector index finds, and keep it for later searches.
 
@@ -207,7 +207,7 @@ class AsyncCollection(
         await run_async(self._index_metadata(key, type), self._session)
 
     async def measure_recall(
-        self, *, questions: int = 100, embeddings: FloatArray | None = None
+        self, *, questions: int = 400, embeddings: FloatArray | None = None
     ) -> RecallReport:
         """As ``Collection.measure_recall``."""
         return await run_async(self._measure_recall(questions, embeddings), self._session)

@@ -17,6 +17,7 @@ from pgrecall.store import graph, indexes, queries, recall
 from pgrecall.store.collections import Generation
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.together import together
+from pgrecall.store.vectors import storable
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def measure_recall(
 ) -> Flow[RecallReport]:
     """Measure with so many questions: logged ones, at most half, and pieces of the stored texts.
 
-    Where the embedder is only a name, with stand-ins for questions, made of stored vectors. Raises
+    Where the embedder is only a name, or finds no words in them, with stand-ins for questions, made of stored
+    vectors. Raises
     InvalidArgument where all is exact, EmbeddingError if ``afford`` refuses the tokens of the questions.
     """
     if isinstance(embedder, DeclaredEmbedder):
@@ -85,5 +87,8 @@ def measure_recall(
     if not afford(sum(map(embedder.tokenizer.count, asked))):
         raise EmbeddingError("The budget has nothing left for its questions.")
     embeddings = (yield from embed_queries(embedder, asked)) if asked else []
-    report = yield from recall.measure(generation, embeddings)
+    usable = [each for each in embeddings if storable(each, generation.storage.element)]
+    if not usable:
+        return (yield from recall.measure(generation, None, stand_ins=questions))
+    report = yield from recall.measure(generation, usable)
     return replace(report, logged=len(logged))

@@ -152,6 +152,32 @@ def test_the_same_questions_are_asked_again(docs: Collection) -> None:
     assert len({*few} & {*many}) >= 30
 
 
+@pytest.mark.parametrize(
+    ("text", "separator", "lengths"),
+    [
+        (
+            "The rings of Saturn are made of ice and dust {0} kilometres wide. " * 9,
+            " ",
+            {2, 4, 8, 16},
+        ),
+        ("A short title {0}", " ", {2}),
+        ("土星的光环由冰和尘埃组成{0}宽度" * 9, None, {6, 12, 24, 48}),
+    ],
+    ids=["prose", "titles", "without spaces"],
+)
+def test_questions_are_pieces_as_long_as_questions(
+    database_url: str, text: str, separator: str | None, lengths: set[int]
+) -> None:
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("pieces", embedder=TinyEmbedder(8))
+        texts = [text.format(n) for n in range(100, 200)]
+        docs.ingest(Document(uri=str(n), text=text) for n, text in enumerate(texts))
+        asked = run(recall.questions(docs._target.generation, 100), docs._session)
+    assert len(asked) == 100
+    assert all(any(piece in text for text in texts) for piece in asked)
+    assert {len(piece.split(separator) if separator else piece) for piece in asked} == lengths
+
+
 def test_nothing_to_measure(database_url: str) -> None:
     with pgrecall.connect(database_url) as db:
         docs = db.create_collection("few", embedder=TinyEmbedder(8))

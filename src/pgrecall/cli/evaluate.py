@@ -34,7 +34,7 @@ app = typer.Typer(name="eval", help="How good searches are, in figures.", no_arg
 @app.command()
 def recall(
     collection: Collection = "default",
-    questions: Annotated[int, typer.Option(help="How many questions to measure with.")] = 100,
+    questions: Annotated[int, typer.Option(help="How many questions to measure with.")] = 400,
     embeddings: Annotated[
         Path | None,
         typer.Option(
