@@ -161,6 +161,7 @@ def store_equal(
                     sql.Literal(generation.dimensions)
                 ),
                 m=sql.Literal(indexes.NEIGHBOURS),
+                ef_construction=sql.Literal(indexes.EF_CONSTRUCTION),
             )
         )
     connection.execute("ANALYZE equal")

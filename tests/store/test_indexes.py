@@ -38,18 +38,18 @@ def memory(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
-@pytest.mark.parametrize(("large", "neighbours"), [(50_000, "16"), (50, "24")])
-def test_a_large_graph_has_more_neighbours(
+@pytest.mark.parametrize(("large", "breadth"), [(50_000, 64), (50, 200)])
+def test_a_large_graph_is_built_with_more_breadth(
     docs: Collection,
     connection: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
     large: int,
-    neighbours: str,
+    breadth: int,
 ) -> None:
     monkeypatch.setattr(indexes, "LARGE", large)
     docs.ingest([Document(uri=f"uri-{n}", text=f"text number {n}") for n in range(50)])
     query = "SELECT reloptions FROM pg_class WHERE relname LIKE 'chunks_g%_embedding'"
-    assert connection.execute(query).fetchall() == [([f"m={neighbours}"],)]
+    assert connection.execute(query).fetchall() == [(["m=16", f"ef_construction={breadth}"],)]
 
 
 @pytest.mark.parametrize("granted", [32 * 1024, 1024 * 1024])

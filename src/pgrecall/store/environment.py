@@ -9,7 +9,7 @@ from typing import Literal
 
 from pgrecall.flow import Flow
 from pgrecall.store import migrate
-from pgrecall.store.indexes import GRAPH_NEIGHBOUR, GRAPH_NODE, NEIGHBOURS_IF_LARGE
+from pgrecall.store.indexes import GRAPH_NODE
 from pgrecall.store.session import fetch
 
 #: The oldest server that is supported, as server_version_num.
@@ -87,7 +87,7 @@ def _memory() -> Flow[list[Check]]:
                (SELECT coalesce(max(chunk_count * (%s + 2 * dimensions)), 0)::bigint
                   FROM pgrecall.generations)
         """,
-        [GRAPH_NODE + GRAPH_NEIGHBOUR * NEIGHBOURS_IF_LARGE],
+        [GRAPH_NODE],
     )
     shared, maintenance, graph = rows[0]
     found = [_setting("shared_buffers", shared, 128 * MB, "a quarter of the memory is usual")]

@@ -17,16 +17,17 @@ from pgrecall.store.session import fetch, transaction
 DEFINITIONS = {
     "tsv": "USING gin (tsv)",
     "metadata": "USING gin (metadata jsonb_path_ops)",
-    "embedding": "{vectors} WITH (m = {m})",
+    "embedding": "{vectors} WITH (m = {m}, ef_construction = {ef_construction})",
 }
-#: Neighbours of a node in a graph, pgvector's default, and in one of so many rows or more. In large
-#: collections passages repeat, and a graph of 16 has islands: of 100,000 chunks, each five times with noise, it
-#: found 0.92 at ef_search 160, one of 24 found 0.98, for a quarter more time to build. In small ones, one of 12
-#: takes 0.7 of the time to build, and searches read a fifth more of it.
-LARGE, NEIGHBOURS, NEIGHBOURS_IF_LARGE = 50_000, 16, 24
+#: Neighbours of a node in a graph, and how widely the build looks for them: pgvector's defaults, and a greater
+#: breadth from so many rows on, for twice the build. Where passages repeat, as they do in large collections,
+#: searches then take half of the time for the same recall: of 100,000 passages of source code, ten hits at 0.96
+#: took an ef_search of 125 instead of 270. More neighbours (24: 215) make each step of a search dearer.
+NEIGHBOURS = 16
+LARGE, EF_CONSTRUCTION, EF_CONSTRUCTION_IF_LARGE = 50_000, 64, 200
 #: Bytes of a graph's node while it is built, without the vector: 128 for the element, 16 for each of
 #: 2 m neighbours, a few for upper layers (pgvector, hnsw.h), and half as much again.
-GRAPH_NODE, GRAPH_NEIGHBOUR = 256, 48
+GRAPH_NODE = 256 + 48 * NEIGHBOURS
 #: A change of this share of the rows is worth counting words anew.
 WORTH_ANALYZING = 0.05
 
@@ -60,7 +61,7 @@ def create(generation: Generation, name: str) -> Flow[None]:
         "SELECT pg_advisory_xact_lock(hashtext('pgrecall.index.' || %s::text), %s)",
         [name, generation.generation_id],
     )
-    m = NEIGHBOURS
+    ef_construction = EF_CONSTRUCTION
     if name == "embedding":
         rows = yield from _settled_rows(generation)
         yield from fetch(
@@ -70,10 +71,10 @@ def create(generation: Generation, name: str) -> Flow[None]:
             """,
             [rows, rows, generation.generation_id],
         )
-        m = NEIGHBOURS_IF_LARGE if rows >= LARGE else NEIGHBOURS
+        if rows >= LARGE:
+            ef_construction = EF_CONSTRUCTION_IF_LARGE
         yield from _bound_memory(
-            rows
-            * (GRAPH_NODE + GRAPH_NEIGHBOUR * m + generation.storage.node(generation.dimensions))
+            rows * (GRAPH_NODE + generation.storage.node(generation.dimensions))
         )
     index = sql.Identifier(f"{generation.table}_{name}")
     vectors = yield from fetch(
@@ -88,7 +89,8 @@ def create(generation: Generation, name: str) -> Flow[None]:
     ) + sql.SQL(_definitions(generation)[name]).format(
         # From our own function, made of numbers and names of pgvector.
         vectors=sql.SQL(vectors[0][0]),
-        m=sql.Literal(m),
+        m=sql.Literal(NEIGHBOURS),
+        ef_construction=sql.Literal(ef_construction),
     )
     yield from finding_pgvector(fetch(statement))
     if name in ("embedding", "bm25"):
