@@ -20,9 +20,8 @@ DEFINITIONS = {
     "embedding": "{vectors} WITH (m = {m}, ef_construction = {ef_construction})",
 }
 #: Neighbours of a node in a graph, and how widely the build looks for them: pgvector's defaults, and a greater
-#: breadth from so many rows on. For the promised recall among 100,000 passages of source code a search read 4,980
-#: pages of such a graph, and 7,940 of one with 24 neighbours and a breadth of 64, which took two thirds of the
-#: time to build; 24 neighbours make each step dearer.
+#: breadth from so many rows on. For the promised recall among 100,000 passages of source code a search then
+#: read 4,980 pages, and 7,940 where m was 24 and the breadth 64, in two thirds of the time to build.
 NEIGHBOURS = 16
 LARGE, EF_CONSTRUCTION, EF_CONSTRUCTION_IF_LARGE = 50_000, 64, 200
 #: Bytes of a graph's node while it is built, without the vector: 128 for the element, 16 for each of
