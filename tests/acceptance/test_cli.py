@@ -63,6 +63,29 @@ def test_strict_makes_a_failure_fail(cli: Cli, notes: Path) -> None:
     assert cli("ingest", notes / "empty.txt").returncode == 1, "nothing could be taken in"
 
 
+def test_archives_of_a_folder_are_one_line_and_no_failure(cli: Cli, notes: Path) -> None:
+    (notes / "old.zip").write_bytes(b"PK\x03\x04")
+    (notes / "older.tar.gz").write_bytes(b"\x1f\x8b")
+    said = f"{notes}: 2 archives were passed over (old.zip and older.tar.gz); unpack them"
+    for way in ("--plan", "--sync", "--queue"):
+        done = cli("ingest", notes, "--strict", way)
+        assert done.stderr.count(said) == 1, way
+    (report,) = lines(cli("ingest", notes, "--json"))
+    assert report["notes"][0][1].startswith("2 archives")
+    (notes / "empty.txt").unlink()
+    assert cli("ingest", notes, "--strict").returncode == 0
+
+
+def test_many_notes_are_cut_short(cli: Cli, notes: Path) -> None:
+    for number in range(25):
+        (notes / f"{number}.txt").write_bytes(f"Caf\xe9 number {number}.".encode("cp1252"))
+    (notes / "old.zip").touch()
+    told = [line for line in cli("ingest", notes).stderr.splitlines() if "error:" not in line]
+    assert "old.zip was passed over" in told[0]
+    assert "read as cp1252" in told[1]
+    assert told[-1] == "... and 6 more; --json lists them all"
+
+
 def test_filters(cli: Cli, notes: Path) -> None:
     cli("ingest", notes)
     where = json.dumps({"year": {"$lt": 2000}})

@@ -132,6 +132,38 @@ def test_one_path_instead_of_a_list(tmp_path: Path) -> None:
     assert [item.uri for item in discover(str(tmp_path))] == [(tmp_path / "a.md").as_posix()]
 
 
+@pytest.mark.parametrize(
+    ("archives", "said"),
+    [
+        (["a.zip"], "The archive a.zip was passed over; unpack it"),
+        (["a.zip", "sub/b.tar.gz"], "2 archives were passed over (a.zip and sub/b.tar.gz); unpack"),
+        (
+            ["a.7z", "b.RAR", "c.tgz", "sub/d.zst"],
+            "4 archives were passed over (such as a.7z and b.RAR); unpack",
+        ),
+    ],
+)
+@pytest.mark.parametrize("pattern", ["", "**/*"])
+def test_archives_of_a_folder_are_one_note(
+    tmp_path: Path, archives: list[str], said: str, pattern: str
+) -> None:
+    tree(tmp_path, "a.md", "photo.png", "module.so", *archives)
+    source, notes = os.path.join(tmp_path, pattern), list[tuple[str, str]]()
+    found = [*discover([source], note=lambda *note: notes.append(note))]
+    assert [item.uri for item in found] == [(tmp_path / "a.md").as_posix()]
+    ((of, note),) = notes
+    assert of == source
+    assert note.startswith(said)
+
+
+def test_programs_and_pictures_of_a_folder_are_not_worth_a_note(tmp_path: Path) -> None:
+    tree(tmp_path, "a.md", "photo.png", "module.so", "tool.whl", ".hidden.zip", "out/b.zip")
+    (tmp_path / ".gitignore").write_text("out/")
+    notes: list[tuple[str, str]] = []
+    assert len([*read([tmp_path], note=lambda *note: notes.append(note))]) == 1
+    assert notes == []
+
+
 def test_pipe_socket_and_device_neither_hang_nor_raise(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.md")
     assert "pipe" in failure(tmp_path / "pipe.md").reason

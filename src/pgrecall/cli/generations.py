@@ -9,6 +9,7 @@ from pgrecall.cli.output import (
     complain,
     money,
     out,
+    print_failures,
     print_json,
     print_table,
     remark,
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from pgrecall.reindex.work import ReindexReport
     from pgrecall.store.status import GenerationStatus
 
-#: Failures that are listed by name; --json has them all.
-LISTED = 20
 #: Characters of a question that are shown.
 EXCERPT = 70
 
@@ -43,10 +42,7 @@ def print_report(report: ReindexReport) -> None:
             f"The budget was used up: {report.left:,} documents are left, of {report.left_tokens:,} tokens. "
             "The same command goes on with them."
         )
-    for failure in report.failed[:LISTED]:
-        complain(f"{failure.uri}: {failure.reason}")
-    if len(report.failed) > LISTED:
-        remark(f"... and {len(report.failed) - LISTED} more; --json lists them all")
+    print_failures(report.failed)
 
 
 def print_hand_over(handed: ReindexHandOver, *, as_json_: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -14,7 +14,17 @@ import typer
 from pgrecall.cli.groups import grouped
 from pgrecall.cli.ingest_options import Kind, Reading, Rows, Way
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
-from pgrecall.cli.output import as_json, complain, err, money, one_line, out, print_json, remark
+from pgrecall.cli.output import (
+    as_json,
+    complain,
+    err,
+    money,
+    out,
+    print_failures,
+    print_json,
+    print_notes,
+    remark,
+)
 from pgrecall.cli.plan import print_plan
 from pgrecall.cli.storage import StoredAs
 
@@ -22,10 +32,8 @@ if TYPE_CHECKING:
     from pgrecall.collection import Collection as Target
     from pgrecall.ingest import Progress
     from pgrecall.load import LoadOptions
-    from pgrecall.types import EnqueueReport, Failure, IngestReport
+    from pgrecall.types import EnqueueReport, IngestReport
 
-#: Failures that are listed by name; --json has them all.
-LISTED = 20
 #: Seconds between two looks at a table.
 EVERY = 10.0
 
@@ -210,16 +218,9 @@ def _end_queued(report: EnqueueReport, as_json_: bool, *, strict: bool) -> NoRet
             f"{report.queued} queued, {report.unchanged} unchanged, {len(report.failed)} failed"
         )
         print_failures(report.failed)
+        print_notes(report.notes)
     nothing = report.failed and not report.queued + report.unchanged
     raise typer.Exit(1 if nothing or (strict and report.failed) else 0)
-
-
-def print_failures(failed: Sequence[Failure]) -> None:
-    """The first of them, a line each."""
-    for failure in failed[:LISTED]:
-        complain(f"{one_line(failure.uri)}: {failure.reason}")
-    if len(failed) > LISTED:
-        remark(f"... and {len(failed) - LISTED} more; --json lists them all")
 
 
 def _print(report: IngestReport) -> None:
@@ -235,8 +236,7 @@ def _print(report: IngestReport) -> None:
             "The same command goes on with them."
         )
     print_failures(report.failed)
-    for uri, note in report.notes[:LISTED]:
-        remark(f"{one_line(uri)}: {note}")
+    print_notes(report.notes)
 
 
 def _gone(report: IngestReport) -> str:

@@ -6,12 +6,12 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
-from pgrecall.types import Hit
+from pgrecall.types import Failure, Hit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 #: Characters of a hit that are shown.
 EXCERPT = 240
+#: Failures and notes that are listed by name; --json has them all.
+LISTED = 20
 
 
 @cache
@@ -96,6 +98,25 @@ def escape(text: str) -> str:
     from rich.markup import escape
 
     return escape(_CONTROL.sub(lambda found: ascii(found[0])[1:-1], text))
+
+
+def print_failures(failed: Sequence[Failure]) -> None:
+    """The first of them, a line each."""
+    for failure in failed[:LISTED]:
+        complain(f"{one_line(failure.uri)}: {failure.reason}")
+    _and_more(len(failed))
+
+
+def print_notes(notes: Sequence[tuple[str, str]]) -> None:
+    """The first of what is to be said of sources and documents, a line each."""
+    for source, note in notes[:LISTED]:
+        remark(f"{one_line(source)}: {note}")
+    _and_more(len(notes))
+
+
+def _and_more(count: int) -> None:
+    if count > LISTED:
+        remark(f"... and {count - LISTED:,} more; --json lists them all")
 
 
 def one_line(name: str) -> str:

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING
 
 from pgrecall.cli.output import (
     as_json,
-    complain,
     duration,
     money,
     out,
+    print_failures,
     print_json,
+    print_notes,
     remark,
 )
 
 if TYPE_CHECKING:
     from pgrecall.types import Plan
-
-#: Failures that are listed by name; --json has them all.
-LISTED = 20
 
 
 def print_plan(plan: Plan, *, as_json_: bool) -> None:
@@ -35,10 +33,8 @@ def print_plan(plan: Plan, *, as_json_: bool) -> None:
         ("time", _time(plan)),
     ):
         out().print(f"{name:9}  {line}", markup=False)
-    for failure in plan.failed[:LISTED]:
-        complain(f"{failure.uri}: {failure.reason}")
-    for source, note in plan.notes[:LISTED]:
-        remark(f"{source}: {note}")
+    print_failures(plan.failed)
+    print_notes(plan.notes)
     if plan.left:
         remark(f"The budget leaves out {plan.left:,} documents, of {plan.left_tokens:,} tokens.")
 

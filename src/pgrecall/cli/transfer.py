@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pgrecall.cli.groups import grouped
-from pgrecall.cli.ingest import print_failures
 from pgrecall.cli.options import AsJson, Collection, Tenant, Url, open_database
-from pgrecall.cli.output import as_json, out, print_json, remark
+from pgrecall.cli.output import as_json, out, print_failures, print_json, remark
 
 if TYPE_CHECKING:
     from pgrecall.collection import Collection as Target

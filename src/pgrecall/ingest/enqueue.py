@@ -64,4 +64,5 @@ def _enqueue(job: Intake, documents: Sequence[Document]) -> Flow[int]:
 def _finished(job: Intake, report: EnqueueReport) -> EnqueueReport:
     job.count_unsent()
     report.unchanged, report.failed = job.report.unchanged, job.report.failed
+    report.notes = job.report.notes
     return report

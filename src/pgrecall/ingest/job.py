@@ -85,6 +85,10 @@ class Intake:
         self.count("failed", 1)
         logger.info("%s: %s", uri, reason, extra={"uri": uri, "reason": reason})
 
+    def note(self, source: str, note: str) -> None:
+        """Say something of a source; before what is said of single documents, which may be much."""
+        self.report.notes.insert(0, (source, note))
+
     def met(self, prepared: Prepared) -> bytes | None:
         """The content hash under which this run met the document before; None if it did not."""
         key = prepared.document_id.int

@@ -32,8 +32,7 @@ def batches(
 ) -> Iterator[Batch]:
     """What the sources hold, as it is read; with ``only``, of files only what is in these paths."""
     urls: list[str] = []
-    in_parts = isinstance(job, Ingestion)
-    yield from _batched(read(_without_urls(sources, urls), options, only, in_parts=in_parts))
+    yield from _batched(_given(job, _without_urls(sources, urls), options, only))
     if not urls:
         return
     from pgrecall.ingest.web import Crawl
@@ -55,8 +54,7 @@ async def batches_async(
 ) -> AsyncGenerator[Batch, None]:
     """As ``batches``, awaiting."""
     urls: list[str] = []
-    in_parts = isinstance(job, Ingestion)
-    documents = read(_without_urls(sources, urls), options, only, in_parts=in_parts)
+    documents = _given(job, _without_urls(sources, urls), options, only)
     async with aclosing(from_thread(_batched(documents))) as given:
         async for batch in given:
             yield batch
@@ -70,6 +68,13 @@ async def batches_async(
         crawl.add_given(urls)
         while (fetched := await run_async(seen(crawl.page()), session)) is not None:
             yield fetched
+
+
+def _given(
+    job: Intake, sources: Sources, options: LoadOptions, only: Only | None
+) -> Iterator[Document | Failure]:
+    in_parts = isinstance(job, Ingestion)
+    return read(sources, options, only, in_parts=in_parts, note=job.note)
 
 
 def seen(page: Flow[Batch | None]) -> Flow[Batch | None]:

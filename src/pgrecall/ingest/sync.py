@@ -93,9 +93,9 @@ def finish(comparison: Comparison | None) -> Flow[None]:
             yield from _remove(comparison, gone)
             held = yield from origins.page(span, held[-1])
         if empty and any_held:
-            job.report.notes.append((scope.given, EMPTY))
+            job.note(scope.given, EMPTY)
         elif unsure:
-            job.report.notes.append((scope.given, UNSURE.format(f"{unsure:,}")))
+            job.note(scope.given, UNSURE.format(f"{unsure:,}"))
 
 
 def _kept(comparison: Comparison, held: Held, unread: frozenset[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from pgrecall.errors import InvalidArgument, UnreadableSource
@@ -19,12 +19,20 @@ from pgrecall.types import Document, Failure
 
 #: Suffixes of files that are no documents; passed over without a look when found in a folder.
 _BINARY = (
-    ".7z .a .avi .bin .bmp .bz2 .class .dat .db .dll .dmg .dylib .eot .exe .flac .gif .gz .ico .iso"
+    ".a .avi .bin .bmp .class .dat .db .dll .dmg .dylib .eot .exe .flac .gif .ico .iso"
     " .jar .jpeg .jpg .lib .mkv .mo .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet"
-    " .pickle .pkl .png .pt .pyc .pyd .rar .rlib .safetensors .so .sqlite .tar .tgz .tif .tiff .ttf"
-    " .wasm .wav .webm .webp .whl .woff .woff2 .xz .zip .zst"
+    " .pickle .pkl .png .pt .pyc .pyd .rlib .safetensors .so .sqlite .tif .tiff .ttf"
+    " .wasm .wav .webm .webp .whl .woff .woff2"
 )
 BINARY_SUFFIXES = frozenset(_BINARY.split())
+#: Suffixes of files that may hold documents, which nobody sees before they are unpacked.
+_ARCHIVES = (
+    ".7z .bz2 .cab .cpio .gz .lz .lz4 .lzma .rar .tar .tbz .tbz2 .tgz .txz .tzst .xz .z .zip .zst"
+)
+ARCHIVE_SUFFIXES = frozenset(_ARCHIVES.split())
+_PASSED_OVER = BINARY_SUFFIXES | ARCHIVE_SUFFIXES
+#: Archives that are named.
+_NAMED = 2
 _GLOB_CHARACTERS = frozenset("*?[")
 
 #: Why a folder and a glob are failures in which nothing was found.
@@ -35,29 +43,64 @@ MISSING = "There is no such file or folder."
 NO_DOCUMENT = frozenset({EMPTY_FOLDER, EMPTY_GLOB, MISSING})
 
 StrPath = str | os.PathLike[str]
+#: Takes a source, and what is to be said of it.
+Note = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What holds for all sources of a call."""
+
+    options: LoadOptions
+    only: Only | None
+    note: Note | None
+
+
+@dataclass(slots=True)
+class _Archives:
+    """The archives of one folder or glob: how many, and some to name."""
+
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, path: str) -> None:
+        self.count += 1
+        if len(self.named) < _NAMED:
+            self.named.append(path)
+
+    def said(self, folder: str) -> str:
+        """What is to be said of them, by their names within the folder."""
+        names = [_safe_uri(os.path.relpath(path, folder)) for path in self.named]
+        if self.count == 1:
+            return f"The archive {names[0]} was passed over; unpack it to take in what is in it."
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        such = listed if self.count == len(names) else f"such as {listed}"
+        return f"{self.count:,} archives were passed over ({such}); unpack them to take in what is in them."
 
 
 def discover(
     sources: Iterable[StrPath | Document],
     options: LoadOptions | None = None,
     only: Only | None = None,
+    note: Note | None = None,
 ) -> Iterator[Source | Document | Failure]:
     """The sources that the arguments stand for, in order, found as the iterator is read.
 
     A source is a file, a folder (with all that is in it, sorted by name), a glob
     (``docs/**/*.md``; a folder that matches is taken whole, as the shell would), ``-`` for standard
     input, or a Document, which is cleaned and passed on. Folders and globs leave out what
-    .gitignore files name, hidden entries, and files whose suffix says that they hold no text.
+    .gitignore files name, hidden entries, and files whose suffix says that they hold no text; ``note``
+    is told of those of them that are archives, once for each folder or glob.
     What does not exist, matches nothing or is no file is a Failure; nothing is raised. With ``only``,
     what is not in these paths is passed over.
     """
-    options = options or LoadOptions()
+    search = _Search(options or LoadOptions(), only, note)
     given = [sources] if isinstance(sources, str | os.PathLike | Document) else sources
     for source in given:
         if isinstance(source, Document):
-            yield _given(source, options)
+            yield _given(source, search.options)
         elif isinstance(source, str | os.PathLike):
-            yield from _find(os.fsdecode(source), options, only)
+            yield from _find(os.fsdecode(source), search)
         else:
             reason = f"A source is a path or a Document, not a {type(source).__name__}."
             yield Failure(uri=repr(source)[:200], reason=reason)
@@ -75,9 +118,9 @@ def _given(document: Document, options: LoadOptions) -> Document | Failure:
     return cleaned
 
 
-def _find(path: str, options: LoadOptions, only: Only | None) -> Iterator[Source | Failure]:
+def _find(path: str, search: _Search) -> Iterator[Source | Failure]:
     if path == "-":
-        yield Source(uri=options.stdin_name, path=None)
+        yield Source(uri=search.options.stdin_name, path=None)
         return
     try:
         mode = os.stat(path).st_mode
@@ -85,12 +128,11 @@ def _find(path: str, options: LoadOptions, only: Only | None) -> Iterator[Source
         if _GLOB_CHARACTERS.isdisjoint(path) or "\0" in path:
             yield Failure(uri=_safe_uri(path), reason=_missing(exc))
         else:
-            yield from _glob(path, options, only)
+            yield from _glob(path, search)
         return
     if stat.S_ISDIR(mode):
-        found = _folder(path, options, only)
-        yield from found if only else _nothing_is_failure(path, found, EMPTY_FOLDER)
-    elif only is None or only.holds(os.path.abspath(path)):
+        yield from _folder(path, search)
+    elif search.only is None or search.only.holds(os.path.abspath(path)):
         yield _file(path, mode)
 
 
@@ -102,22 +144,36 @@ def _file(path: str, mode: int) -> Source | Failure:
     return Source(uri=path_uri(path), path=os.path.abspath(path))
 
 
-def _folder(path: str, options: LoadOptions, only: Only | None) -> Iterator[Source | Failure]:
-    walk = Walk(options=options, enter=only.enter) if only else Walk(options=options)
-    for found in walk.files(os.path.abspath(path)):
-        if only is None or only.holds(_path(found)):
-            yield from _found(found, options)
+def _folder(path: str, search: _Search) -> Iterator[Source | Failure]:
+    only, root = search.only, os.path.abspath(path)
+    walk = Walk(options=search.options, enter=only.enter) if only else Walk(options=search.options)
+    found = (item for item in walk.files(root) if only is None or only.holds(_path(item)))
+    yield from _chosen(found, search, given=path, root=root, nothing=EMPTY_FOLDER)
 
 
 def _path(found: str | Failure) -> str:
     return found.uri if isinstance(found, Failure) else found
 
 
-def _found(found: str | Failure, options: LoadOptions) -> Iterator[Source | Failure]:
-    if isinstance(found, Failure):
-        yield found
-    elif is_known(found, options) or suffix_of(found) not in BINARY_SUFFIXES:
-        yield Source(uri=path_uri(found), path=found, named=False)
+def _chosen(
+    found: Iterable[str | Failure], search: _Search, *, given: str, root: str, nothing: str
+) -> Iterator[Source | Failure]:
+    """What is to be read of that which was found; a failure if that is nothing, though all was looked at."""
+    archives, empty = _Archives(), search.only is None
+    for item in found:
+        if isinstance(item, Failure):
+            yield item
+        elif is_known(item, search.options) or (suffix := suffix_of(item)) not in _PASSED_OVER:
+            yield Source(uri=path_uri(item), path=item, named=False)
+        else:
+            if suffix in ARCHIVE_SUFFIXES:
+                archives.add(item)
+            continue
+        empty = False
+    if empty:
+        yield Failure(uri=_safe_uri(given), reason=nothing)
+    if archives.count and search.note is not None:
+        search.note(_safe_uri(given), archives.said(root))
 
 
 def is_url(source: str) -> bool:
@@ -137,9 +193,9 @@ def matcher(parts: list[str]) -> Callable[[str], bool]:
     return GitIgnoreSpec.from_lines(["/" + "/".join(parts)]).match_file
 
 
-def _glob(pattern: str, options: LoadOptions, only: Only | None) -> Iterator[Source | Failure]:
+def _glob(pattern: str, search: _Search) -> Iterator[Source | Failure]:
     root, parts = _split(pattern)
-    fixed = parts[: parts.index("**")] if "**" in parts else parts
+    only, fixed = search.only, parts[: parts.index("**")] if "**" in parts else parts
     matches = matcher(parts)
     start = len(os.path.join(root, ""))
 
@@ -148,16 +204,16 @@ def _glob(pattern: str, options: LoadOptions, only: Only | None) -> Iterator[Sou
         fits = all(fnmatchcase(name, part) for name, part in zip(names, fixed, strict=False))
         return fits and (only is None or only.enter(folder))
 
-    def matching() -> Iterator[Source | Failure]:
-        for found in Walk(options=options, enter=enter).files(root):
+    def matching() -> Iterator[str | Failure]:
+        for found in Walk(options=search.options, enter=enter).files(root):
             path = _path(found)
             if (only is None or only.holds(path)) and matches(path[start:].replace(os.sep, "/")):
-                yield from _found(found, options)
+                yield found
 
     if not os.path.isdir(root):
         yield Failure(uri=_safe_uri(pattern), reason=f"There is no folder {root}.")
     else:
-        yield from matching() if only else _nothing_is_failure(pattern, matching(), EMPTY_GLOB)
+        yield from _chosen(matching(), search, given=pattern, root=root, nothing=EMPTY_GLOB)
 
 
 def split_glob(path: str) -> tuple[str, list[str]] | None:
@@ -171,17 +227,6 @@ def _split(pattern: str) -> tuple[str, list[str]]:
     count = next(i for i, part in enumerate(parts) if not _GLOB_CHARACTERS.isdisjoint(part))
     root = os.sep.join(parts[:count]) or (os.sep if pattern.startswith(os.sep) else ".")
     return os.path.abspath(root), [part for part in parts[count:] if part]
-
-
-def _nothing_is_failure(
-    path: str, found: Iterator[Source | Failure], reason: str
-) -> Iterator[Source | Failure]:
-    empty = True
-    for item in found:
-        empty = False
-        yield item
-    if empty:
-        yield Failure(uri=_safe_uri(path), reason=reason)
 
 
 def _missing(exc: OSError | ValueError) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pgrecall.errors import UnreadableSource
 from pgrecall.load.detect import with_language
-from pgrecall.load.discover import StrPath, discover
+from pgrecall.load.discover import Note, StrPath, discover
 from pgrecall.load.dispatch import is_heavy, load_here, may_be_scanned
 from pgrecall.load.only import Only
 from pgrecall.load.options import LoadOptions
@@ -31,23 +31,25 @@ def read(
     only: Only | None = None,
     *,
     in_parts: bool = False,
+    note: Note | None = None,
 ) -> Iterator[Document | Failure]:
     """The documents of all sources, and a failure for each that cannot be read; lazily, in order.
 
     Bad input never raises. PDFs and other formats whose parsers may crash or take long are read in
     processes of their own, several at a time. With ``only``, what is not in these paths is passed over;
-    with ``in_parts``, long texts come as LongDocuments.
+    with ``in_parts``, long texts come as LongDocuments. ``note`` is told what was passed over.
     """
-    for item in _read(sources, options or LoadOptions(), only):
+    options = options or LoadOptions()
+    for item in _read(discover(sources, options, only, note), options):
         yield item if in_parts else in_memory(item)
 
 
 def _read(
-    sources: Iterable[StrPath | Document], options: LoadOptions, only: Only | None
+    discovered: Iterable[Source | Document | Failure], options: LoadOptions
 ) -> Iterator[Document | Failure]:
     waiting: deque[Found] = deque()
     try:
-        for item in discover(sources, options, only):
+        for item in discovered:
             waiting.append(_prepared(item, options) if isinstance(item, Source) else item)
             # Nothing is held back unless a parser can work on what comes after it.
             if not any(isinstance(found, Parsing) for found in waiting):

@@ -56,7 +56,7 @@ class IngestReport:
     #: So far: documents read, and chunks cut from those that are new or changed.
     read: int = 0
     cut: int = 0
-    #: What loading changed or skipped: (uri, note).
+    #: What loading changed or passed over, that of whole sources first: (uri or source, note).
     notes: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, other: IngestReport) -> None:
@@ -91,6 +91,8 @@ class EnqueueReport:
     #: Documents that are stored already as they are.
     unchanged: int = 0
     failed: list[Failure] = field(default_factory=list)
+    #: What was passed over: (source, note).
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
