@@ -138,6 +138,29 @@ def test_a_document_that_kills_its_workers_fails_in_the_end(database_url: str) -
     assert failed.attempts == 3
 
 
+def test_draining_tells_what_waits_for_another_attempt(
+    cli: Cli, tmp_path: Path, database_url: str
+) -> None:
+    (tmp_path / "olives.md").write_text("# Olives\n\nOlives ripen in November.")
+    with OpenAIServer() as provider, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", "k")
+        patch.setenv("OPENAI_BASE_URL", provider.url)
+        cli("ingest", tmp_path, "--queue", "--embedder", "openai:any@48")
+        provider.faults.append(Fault(status=401))
+        waiting = cli("worker", "--drain", "--backoff", "1000")
+        assert waiting.returncode == 1
+        assert (
+            "1 documents wait for another attempt, the next in 1" in waiting.stderr
+        )  # 13 to 21 min
+        # Nothing is due, and still the queue is not empty.
+        assert cli("worker", "--drain").returncode == 1
+
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("UPDATE pgrecall.procrastinate_jobs SET scheduled_at = NULL")
+        done = cli("worker", "--drain", "--quiet")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_commands(cli: Cli, tmp_path: Path, database_url: str) -> None:
     (tmp_path / "good.md").write_text("# Olives\n\nOlives ripen in November.")
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
@@ -154,6 +177,8 @@ def test_the_commands(cli: Cli, tmp_path: Path, database_url: str) -> None:
     drained = cli("worker", "--drain", "--attempts", "1")
     assert drained.returncode == 0
     assert "good.md: taken in, 1 chunks" in drained.stderr
+    assert "1 documents have failed: `pgrecall worker failed` lists them." in drained.stderr
+    assert cli("worker", "--drain", "--strict").returncode == 1
     assert "odd" in cli("worker", "failed").stdout
     (failed,) = lines(cli("worker", "failed", "--json"))
     assert (failed["uri"], failed["attempts"]) == ("odd", 1)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pgrecall.cli.options import AsJson, Url, open_database
-from pgrecall.cli.output import as_json, escape, out, print_json, remark
+from pgrecall.cli.output import as_json, complain, duration, escape, out, print_json, remark
 
 if TYPE_CHECKING:
-    from pgrecall.store.jobs import FailedJob
+    from pgrecall.store.jobs import FailedJob, QueueStatus
     from pgrecall.worker import WorkerOptions
 
 app = typer.Typer(
@@ -44,10 +45,16 @@ def run(
     grace: Annotated[
         float, typer.Option(help="Seconds that documents in hand may take after SIGTERM.")
     ] = 8.0,
+    strict: Annotated[
+        bool, typer.Option(help="With --drain: exit with 1 if anything has failed for good.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings.")] = False,
     url: Url = None,
 ) -> None:
-    """Do what was handed over, until stopped by SIGTERM or Ctrl-C."""
+    """Do what was handed over, until stopped by SIGTERM or Ctrl-C.
+
+    With --drain, ends with 1 if something waits for another attempt.
+    """
     if ctx.invoked_subcommand is not None:
         return
     from pgrecall.worker import WorkerOptions
@@ -62,10 +69,18 @@ def run(
         grace=grace,
     )
     _log(logging.WARNING if quiet else logging.INFO)
-    asyncio.run(_work(url, options))
+    left = asyncio.run(_work(url, options))
+    if left is None:
+        return
+    if left.next_attempt is not None:
+        complain(_waiting(left, left.next_attempt))
+    if left.failed:
+        remark(f"{left.failed:,} documents have failed: `pgrecall worker failed` lists them.")
+    raise typer.Exit(1 if left.next_attempt or (strict and left.failed) else 0)
 
 
-async def _work(url: str | None, options: WorkerOptions) -> None:
+async def _work(url: str | None, options: WorkerOptions) -> QueueStatus | None:
+    """Work; what is left in a queue that was to be drained, None if the worker was stopped."""
     from pgrecall.database import connect_async
 
     stop = asyncio.Event()
@@ -74,6 +89,15 @@ async def _work(url: str | None, options: WorkerOptions) -> None:
         loop.add_signal_handler(number, stop.set)
     async with connect_async(url) as db:
         await db.work(options, stop=stop)
+        return await db.queue_status() if options.drain and not stop.is_set() else None
+
+
+def _waiting(left: QueueStatus, due: datetime) -> str:
+    seconds = max(0.0, (due - datetime.now(UTC)).total_seconds())
+    return (
+        f"{left.retrying:,} documents wait for another attempt, the next in {duration(seconds)}. "
+        "The same command goes on with what is due by then; without --drain, a worker waits for it."
+    )
 
 
 def _log(level: int) -> None:

@@ -55,13 +55,15 @@ class FailedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatus:
-    """Documents in the queue, by what happens to them."""
+    """Documents in the queue, by what happens to them. The end of a reindexing counts as one."""
 
     waiting: int
     #: Of these, a worker has them in hand.
     working: int
     #: Failed, and waiting for another attempt.
     retrying: int
+    #: When the next of these is due.
+    next_attempt: datetime | None
     #: Failed for good, until ``retry`` or ``discard``.
     failed: int
     #: Workers that gave a sign of life within the last half minute.
@@ -72,18 +74,25 @@ def status() -> Flow[QueueStatus]:
     """Count the documents in the queue of the database."""
     rows = yield from fetch(
         f"""
-        SELECT coalesce(sum(documents) FILTER (WHERE status = 'todo' AND attempts = 0), 0),
-               coalesce(sum(documents) FILTER (WHERE status = 'doing'), 0),
-               coalesce(sum(documents) FILTER (WHERE status = 'todo' AND attempts > 0), 0),
-               coalesce(sum(documents) FILTER (WHERE status = 'failed'), 0),
+        SELECT coalesce(sum(counted) FILTER (WHERE status = 'todo' AND attempts = 0), 0),
+               coalesce(sum(counted) FILTER (WHERE status = 'doing'), 0),
+               coalesce(sum(counted) FILTER (WHERE status = 'todo' AND attempts > 0), 0),
+               min(coalesce(scheduled_at, now())) FILTER (WHERE status = 'todo' AND attempts > 0),
+               coalesce(sum(counted) FILTER (WHERE status = 'failed'), 0),
                (SELECT count(*) FROM pgrecall.procrastinate_workers
                  WHERE last_heartbeat > now() - interval '30 seconds')
-          FROM pgrecall.procrastinate_jobs JOIN ({_HANDED}) AS q ON job_id = id
+          FROM pgrecall.procrastinate_jobs JOIN ({_HANDED}) AS q ON job_id = id,
+               greatest(documents, 1) AS counted
         """  # noqa: S608 (constants only)
     )
-    waiting, working, retrying, failed_, workers = rows[0]
+    waiting, working, retrying, next_attempt, failed_, workers = rows[0]
     return QueueStatus(
-        waiting=waiting, working=working, retrying=retrying, failed=failed_, workers=workers
+        waiting=waiting,
+        working=working,
+        retrying=retrying,
+        next_attempt=next_attempt,
+        failed=failed_,
+        workers=workers,
     )
 
 
