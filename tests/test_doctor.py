@@ -79,6 +79,7 @@ BROKEN = {
     "hash": "UPDATE pgrecall.chunks SET content_hash = 'x' WHERE ordinal = 2 AND D1",
     "copies": "UPDATE pgrecall.chunks SET title = 'other' WHERE ordinal = 2 AND D1",
     "copies of metadata": "UPDATE pgrecall.chunks SET metadata = '{}' WHERE ordinal = 2 AND D1",
+    "tokens": "UPDATE pgrecall.chunks SET token_count = 0 WHERE ordinal = 2 AND D1",
     "document hash": "UPDATE pgrecall.documents SET text = text || ' More.' WHERE uri = 'd1.txt'",
     "document hash missing": "UPDATE pgrecall.documents SET content_hash = NULL WHERE uri = 'd1.txt'",
     "status": "UPDATE pgrecall.documents SET status = 'failed' WHERE uri = 'd1.txt'",
@@ -108,6 +109,36 @@ def test_a_broken_document_is_found_and_mended(db: Database, name: str) -> None:
         assert [(h.uri, h.start, h.text) for h in search(db)] == [
             (h.uri, h.start, h.text) for h in before
         ]
+
+
+def test_wrong_counts_of_tokens_are_found_and_mended(database_url: str) -> None:
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("docs", chunking=SMALL)
+        docs.ingest(DOCUMENTS)
+        before = docs.status().tokens
+        execute(db, "UPDATE pgrecall.chunks SET token_count = token_count + 1 WHERE D1")
+        found = db.verify(repair=True)
+        assert [(p.kind, p.repaired) for p in found.problems] == [("tokens", True)]
+        assert "the tokens of chunk 0 are said to be " in found.problems[0].detail
+        assert (found.embedded, found.checks, docs.status().tokens) == (0, [], before)
+
+
+def test_tokens_of_an_unknown_tokenizer_are_told_not_guessed(db: Database) -> None:
+    execute(db, "UPDATE pgrecall.chunks SET token_count = token_count + 1 WHERE D1")
+    found = db.verify()
+    (check,) = found.checks
+    assert (found.healthy, check.name, check.state) == (True, "tokens of docs", "warning")
+    assert "no embedder 'tiny'" in check.detail
+    assert {p.kind for p in db.verify(embedders=[TinyEmbedder()]).problems} == {"tokens"}
+    execute(db, "UPDATE pgrecall.generations SET embedder = 'openai:of-our-own@32'")
+    assert "which tokenizer it was opened with" in db.verify().checks[0].detail
+
+
+def test_tokens_are_counted_again_without_a_key(db: Database) -> None:
+    execute(db, "UPDATE pgrecall.generations SET embedder = 'openai:text-embedding-3-small@32'")
+    found = db.verify()  # tiny's tokenizer is another one
+    assert found.checks == []
+    assert {p.kind for p in found.problems} == {"tokens"}
 
 
 def test_vectors_of_another_length_are_found_and_mended(db: Database) -> None:

@@ -13,6 +13,8 @@ from importlib import metadata
 from pgrecall import errors
 from pgrecall.embed import open_embedder
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.declared import GIVEN
+from pgrecall.embed.offline import own_tokenizer
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest.job import Ingestion, Lane
 from pgrecall.ingest.stages import chunk, embed, write
@@ -20,7 +22,7 @@ from pgrecall.load.markup import markup_of
 from pgrecall.store import collections, environment, identity, structure, verify
 from pgrecall.store.collections import Generation
 from pgrecall.store.environment import Check
-from pgrecall.store.faults import Checked
+from pgrecall.store.faults import Checked, Count
 from pgrecall.store.prepared import Prepared
 from pgrecall.store.structure import Defect
 
@@ -96,7 +98,8 @@ def check(*, repair: bool = False, embedders: Sequence[Embedder] = ()) -> Flow[D
     known = {item.name: item for item in embedders}
     for generation in (yield from collections.generations()):
         if (yield from structure.exists(generation)):
-            yield from _check_documents(diagnosis, generation, known if repair else None)
+            count = yield from _count(diagnosis, generation, known)
+            yield from _check_documents(diagnosis, generation, count, known if repair else None)
     # An index cannot be built on vectors of different lengths: after the documents.
     yield from _treat(diagnosis, (yield from structure.index_defects()), repair=repair)
     return diagnosis
@@ -160,13 +163,40 @@ def _mended(defect: Defect) -> Flow[Problem]:
     return _described(defect, repaired=True)
 
 
+def _count(
+    diagnosis: Diagnosis, generation: Generation, known: Mapping[str, Embedder]
+) -> Flow[Count | None]:
+    """What the tokens of a generation were counted with; a warning where nobody can tell."""
+    name = generation.embedder
+    if name.startswith(GIVEN):  # its chunks were made elsewhere
+        return None
+    try:
+        own = (
+            known[name].tokenizer
+            if name in known
+            else (yield from compute(lambda: own_tokenizer(name)))
+        )
+    except errors.PgrecallError as exc:
+        warning = Check(
+            name=f"tokens of {generation.collection}",
+            state="warning",
+            detail=f"not counted again with the tokenizer of {name}: {exc}",
+        )
+        diagnosis.checks.append(warning)
+        return None
+    return own.count
+
+
 def _check_documents(
-    diagnosis: Diagnosis, generation: Generation, embedders: Mapping[str, Embedder] | None
+    diagnosis: Diagnosis,
+    generation: Generation,
+    count: Count | None,
+    embedders: Mapping[str, Embedder] | None,
 ) -> Flow[None]:
     """All documents of a generation; they are mended where embedders are given."""
     after: verify.Place | None = verify.START
     while after is not None:
-        found = yield from verify.batch(generation, after)
+        found = yield from verify.batch(generation, after, count)
         after = found.after
         diagnosis.documents += found.documents
         diagnosis.chunks += found.chunks
@@ -174,9 +204,9 @@ def _check_documents(
             left, reason = broken.faults, ""
             if embedders is not None:
                 reason = yield from _rewritten(diagnosis, generation, broken, embedders)
-                left = yield from verify.faults(generation, broken.key)
-            for kind, (detail, count) in broken.faults.items():
-                more = f", and {count - 1} more" if count > 1 else ""
+                left = yield from verify.faults(generation, broken.key, count)
+            for kind, (detail, times) in broken.faults.items():
+                more = f", and {times - 1} more" if times > 1 else ""
                 diagnosis.add(
                     Problem(
                         kind=kind,

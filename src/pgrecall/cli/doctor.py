@@ -44,7 +44,8 @@ def doctor(
         for item in found:
             print_json({"healthy": item.healthy, **as_json(item)})
     else:
-        _print_checks(found[0])
+        for item in found:
+            _print_checks(item)
         _print_problems(found[-1], verified=len(found) > 1)
     raise typer.Exit(0 if all(item.healthy for item in found) else 1)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pgrecall.embed.base import Embedder, takes_images
-from pgrecall.embed.models import known_model
+from pgrecall.embed.models import CAUTIOUS_TOKENIZER, known_model
 from pgrecall.embed.registry import open_embedder
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
-from pgrecall.tokens import Tokenizer
+from pgrecall.tokens import Tokenizer, open_tokenizer
 from pgrecall.types import FloatArray
 
+#: Vendors whose models bring their tokenizers.
+_BRING = ("static", "sentence-transformers")
 #: Opens an embedder that is never asked anything.
 _NO_KEY = "not-needed-for-a-plan"
 
@@ -66,6 +68,22 @@ def offline(embedder: str | Embedder, dimensions: int = 0) -> Offline:
     except CredentialsMissing:
         opened = open_embedder(embedder, api_key=_NO_KEY)
     return Offline(opened, dimensions or _told(opened))
+
+
+def own_tokenizer(name: str) -> Tokenizer:
+    """What the embedder of that name counts tokens with, whatever options it was opened with.
+
+    Raises InvalidArgument where only options tell, which the name does not keep, or nothing does; MissingExtra.
+    """
+    known = known_model(name)
+    if known is not None and known.tokenizer not in (None, CAUTIOUS_TOKENIZER):
+        return open_tokenizer(known.tokenizer)
+    opened = offline(name, dimensions=1)
+    if name.partition(":")[0] not in _BRING:
+        raise InvalidArgument(
+            "its name does not say which tokenizer it was opened with; pass it to verify(embedders=[...])"
+        )
+    return opened.tokenizer
 
 
 def sees(name: str) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from pgrecall.store.identity import Key, chunk_hash, document_hash, media_hash
 from pgrecall.store.rows import page_of
 from pgrecall.types import Chunk, Document
+
+#: The number of tokens of a text.
+Count: TypeAlias = Callable[[str], int]
 
 
 class StoredChunk(NamedTuple):
@@ -21,6 +25,7 @@ class StoredChunk(NamedTuple):
     header: str
     content: str
     content_hash: bytes
+    tokens: int
     #: Whether what it repeats of its document (uri, title, language, metadata) is as it is there.
     like_document: bool
     #: Whether its vector has the generation's length, and a direction; None without a vector.
@@ -69,8 +74,11 @@ def check_document(item: Checked, usual: str) -> None:
         item.fault("pages", "its pages do not ascend within the text")
 
 
-def check_chunk(item: Checked, row: StoredChunk) -> None:
-    """Note what is wrong with the next chunk, in the order of their ordinals."""
+def check_chunk(item: Checked, row: StoredChunk, count: Count | None) -> None:
+    """Note what is wrong with the next chunk, in the order of their ordinals.
+
+    ``count`` is None where nobody can tell what tokens were counted with.
+    """
     document, name = item.document, f"chunk {row.ordinal}"
     if row.ordinal != item.chunks:
         item.fault("ordinals", f"{name} stands where chunk {item.chunks} should")
@@ -85,12 +93,13 @@ def check_chunk(item: Checked, row: StoredChunk) -> None:
     item.covered = max(item.covered, row.end)
     if row.page != page_of(document.pages, row.start):
         item.fault("pages", f"{name} is said to be on page {row.page}")
-    if _hash(document, row) != row.content_hash:
+    chunk = _chunk(row)
+    if _hash(document, chunk) != row.content_hash:
         item.fault("hash", f"the hash of {name} is not that of what is embedded")
+    else:
+        _check_tokens(item, row, chunk, count)
     if not row.like_document:
-        item.fault(
-            "copies", f"uri, title, language, metadata or size of {name} are not its document's"
-        )
+        item.fault("copies", f"uri, title, language or metadata of {name} are not its document's")
     if not row.searchable:
         item.fault("vector", f"the vector of {name} is missing, zero or of another length")
 
@@ -101,15 +110,21 @@ def check_end(item: Checked) -> None:
         item.fault("coverage", f"the text from {item.covered} on is in no chunk")
 
 
-def _hash(document: Document, row: StoredChunk) -> bytes:
-    if document.media is not None:
-        return media_hash(document.media)
-    return chunk_hash(
-        Chunk(
-            ordinal=row.ordinal,
-            start=row.start,
-            end=row.end,
-            content=row.content,
-            header=row.header,
-        )
+def _check_tokens(item: Checked, row: StoredChunk, chunk: Chunk, count: Count | None) -> None:
+    if item.document.media is not None:  # a picture has none
+        return
+    # Whoever made chunks elsewhere counted as they liked.
+    found = row.tokens if count is None or item.given else count(chunk.embedded_text)
+    if row.tokens <= 0 or row.tokens != found:
+        detail = f"the tokens of chunk {row.ordinal} are said to be {row.tokens}"
+        item.fault("tokens", detail)
+
+
+def _chunk(row: StoredChunk) -> Chunk:
+    return Chunk(
+        ordinal=row.ordinal, start=row.start, end=row.end, content=row.content, header=row.header
     )
+
+
+def _hash(document: Document, chunk: Chunk) -> bytes:
+    return chunk_hash(chunk) if document.media is None else media_hash(document.media)

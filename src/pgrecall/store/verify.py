@@ -6,17 +6,19 @@ read again, and counts as broken only if nobody wrote it in between.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg import sql
 
-from pgrecall.flow import Flow
+from pgrecall.flow import Flow, compute
 from pgrecall.store.collections import Generation
 from pgrecall.store.faults import (
     Checked,
+    Count,
     StoredChunk,
     check_chunk,
     check_document,
@@ -60,13 +62,13 @@ class Batch:
     broken: list[Checked]
 
 
-def batch(generation: Generation, after: Place) -> Flow[Batch]:
-    """Check the next documents of a generation."""
+def batch(generation: Generation, after: Place, count: Count | None) -> Flow[Batch]:
+    """Check the next documents of a generation; ``count`` counts tokens as its embedder does."""
     places = yield from _places(generation, after)
-    checked = yield from _check(generation, [place[1:] for place in places])
+    checked = yield from _check(generation, [place[1:] for place in places], count)
     broken = []
     for item in checked:
-        if item.faults and (again := (yield from _again(generation, item))):
+        if item.faults and (again := (yield from _again(generation, item, count))):
             broken.append(again)
     return Batch(
         after=places[-1] if places else None,
@@ -76,10 +78,14 @@ def batch(generation: Generation, after: Place) -> Flow[Batch]:
     )
 
 
-def faults(generation: Generation, key: Key) -> Flow[dict[str, tuple[str, int]]]:
+def faults(
+    generation: Generation, key: Key, count: Count | None
+) -> Flow[dict[str, tuple[str, int]]]:
     """What is wrong with one document; nothing if it is gone."""
-    checked = yield from _check(generation, [key])
-    broken = (yield from _again(generation, checked[0])) if checked and checked[0].faults else None
+    checked = yield from _check(generation, [key], count)
+    if not (checked and checked[0].faults):
+        return {}
+    broken = yield from _again(generation, checked[0], count)
     return broken.faults if broken else {}
 
 
@@ -107,10 +113,10 @@ def _take_out(generation: Generation, item: Checked) -> Flow[None]:
     )
 
 
-def _again(generation: Generation, item: Checked) -> Flow[Checked | None]:
+def _again(generation: Generation, item: Checked, count: Count | None) -> Flow[Checked | None]:
     """The document if it is broken, and was not just being written."""
     for _ in range(ATTEMPTS):
-        found = yield from _check(generation, [item.key])
+        found = yield from _check(generation, [item.key], count)
         after = yield from _read(generation, [item.key])
         if not found or not found[0].faults:
             return None
@@ -144,7 +150,7 @@ def _places(generation: Generation, after: Place) -> Flow[list[Place]]:
     return places
 
 
-def _check(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
+def _check(generation: Generation, keys: Sequence[Key], count: Count | None) -> Flow[list[Checked]]:
     checked = yield from _read(generation, keys)
     by_key = {item.key: item for item in checked}
     for item in checked:
@@ -152,15 +158,22 @@ def _check(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
     last: tuple[object, ...] = ("", UUID(int=0), -1)
     while by_key:
         rows = yield from _chunks(generation, keys, last)
-        for tenant_id, document_id, ordinal, *rest in rows:
-            if (owner := by_key.get((tenant_id, document_id))) is not None:
-                check_chunk(owner, StoredChunk(ordinal, *rest))
+        yield from compute(partial(_hold, by_key, rows, count))
         if len(rows) < CHUNKS:
             break
         last = rows[-1][:3]
     for item in checked:
         check_end(item)
     return checked
+
+
+def _hold(
+    by_key: Mapping[Key, Checked], rows: Sequence[tuple[Any, ...]], count: Count | None
+) -> None:
+    """Hold chunks against their documents."""
+    for tenant_id, document_id, ordinal, *rest in rows:
+        if (owner := by_key.get((tenant_id, document_id))) is not None:
+            check_chunk(owner, StoredChunk(ordinal, *rest), count)
 
 
 def _read(generation: Generation, keys: Sequence[Key]) -> Flow[list[Checked]]:
@@ -192,8 +205,8 @@ def _chunks(
         sql.SQL(
             """
             SELECT c.tenant_id, c.document_id, c.ordinal, c.start_offset, c.end_offset, c.page,
-                   c.header, c.content, c.content_hash,
-                   (c.token_count > 0 OR d.media IS NOT NULL) AND c.uri = d.uri
+                   c.header, c.content, c.content_hash, c.token_count,
+                   c.uri = d.uri
                    AND c.title IS NOT DISTINCT FROM d.title
                    AND c.language = d.language AND c.metadata = d.metadata,
                    pgrecall.usable(c.{vector}::pgrecall.embedding, {dimensions})
