@@ -104,6 +104,27 @@ def test_a_transaction_of_the_caller_stays_open(database_url: str) -> None:
         assert docs.search("new", mode="text") == []
 
 
+@pytest.mark.parametrize("kind", ["connection", "autocommit"])
+def test_what_is_made_and_dropped_is_part_of_an_open_transaction(
+    kind: str, database_url: str
+) -> None:
+    with pgrecall.connect(database_url) as outside:
+        outside.create_collection("old", embedder=TinyEmbedder(8)).ingest(DOCUMENTS)
+        with lent(kind, database_url) as connection, pgrecall.connect(connection) as db:
+            with connection.transaction(force_rollback=True):
+                db.create_collection("new", embedder=TinyEmbedder(8)).ingest(DOCUMENTS)
+                db.drop_collection("old")
+                with pytest.raises(errors.CollectionNotFound):
+                    db.collection("old")
+            assert db.collection("old", embedder=TinyEmbedder(8)).status().documents == 30
+            with pytest.raises(errors.CollectionNotFound):
+                db.collection("new")
+            # Where no transaction is open, nobody has to commit.
+            db.drop_collection("old")
+            with pytest.raises(errors.CollectionNotFound):
+                outside.collection("old")
+
+
 def test_settings_of_the_caller_stay(database_url: str) -> None:
     with pgrecall.connect(database_url) as db:
         db.create_collection("docs", embedder=TinyEmbedder(8)).ingest(DOCUMENTS)

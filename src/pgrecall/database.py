@@ -248,10 +248,10 @@ def connect(url: str | Lender | None = None, *, home: Path | None = None) -> Dat
     """Open a database: ``url``, else PGRECALL_DATABASE_URL, else the embedded server in ``home``.
 
     Instead of a URL, a psycopg Connection or ConnectionPool or a SQLAlchemy Engine of your own may be
-    given; it stays yours, and a transaction that is open on a connection stays open. The tables of the
-    embedded server are made and updated by themselves; those of a server of your own by
-    ``pgrecall db upgrade``. Raises DatabaseUnavailable, SchemaMissing, SchemaOutdated, ExtensionMissing,
-    ExtensionTooOld, EmbeddedServerError.
+    given; it stays yours. What is done in a transaction that is open on a connection is part of it; where
+    none is open, each step is committed by itself. The tables of the embedded server are made and updated by
+    themselves; those of a server of your own by ``pgrecall db upgrade``. Raises DatabaseUnavailable,
+    SchemaMissing, SchemaOutdated, ExtensionMissing, ExtensionTooOld, EmbeddedServerError.
     """
     if url is not None and not isinstance(url, str):
         session = borrow(url)
