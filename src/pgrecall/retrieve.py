@@ -127,13 +127,13 @@ def search_in(
 
     The target's own may be another one at any moment, if another thread follows the collection there.
     """
+    check_keywords(options, SearchOptions)
     if any(isinstance(question, Image) for question in asked):
         asked = yield from _seen(target.embedder_of(generation), asked)
         options = {"mode": "vector", **options}
     if len(asked) == 1 and options.keys() <= _PLAIN:
         (query,) = yield from _queries(target, generation, asked, dict(options))
         return (yield from _asked(generation, query))
-    check_keywords(options, SearchOptions)
     reranker = yield from _reranker(target, options.get("reranker"))
     wanted = Refinement.of({**options, "reranker": reranker})
     if wanted.min_similarity is not None and options.get("mode") == "text":
@@ -190,7 +190,8 @@ def _queries(
 ) -> Flow[list[store.Query]]:
     """Each question, embedded if the mode wants that: all of them at once."""
     instruction = given.pop("instruction", None)
-    mode = given.get("mode", "hybrid")
+    query = store.Query(**given)
+    mode = query.mode
     words = [question for question in asked if isinstance(question, str)]
     if len(words) < len(asked) and mode != "vector":
         raise errors.InvalidArgument(
@@ -200,14 +201,15 @@ def _queries(
         raise errors.InvalidArgument(
             "An instruction goes to the embedder, and this search embeds nothing: leave it out."
         )
+    store.check_scope(query)  # before anything is paid for
     if mode == "text":
-        return [store.Query(**given, text=question) for question in words]
+        return [replace(query, text=question) for question in words]
     embedder = target.embedder_of(generation) if words else None
     vectors = iter((yield from embed_queries(embedder, words, instruction)) if embedder else ())
     return [
-        store.Query(**given, text=question, embedding=next(vectors))
+        replace(query, text=question, embedding=next(vectors))
         if isinstance(question, str)
-        else store.Query(**given, embedding=_embedding(question))
+        else replace(query, embedding=_embedding(question))
         for question in asked
     ]
 

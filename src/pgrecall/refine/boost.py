@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from numbers import Real
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -53,8 +54,10 @@ class Recency:
 
     def __post_init__(self) -> None:
         _check_weight(self.weight)
-        if not self.half_life > 0:
-            raise InvalidArgument(f"half_life is a number of days above 0, not {self.half_life}.")
+        if not (_is_number(self.half_life) and self.half_life > 0):
+            raise InvalidArgument(f"half_life is a number of days above 0, not {self.half_life!r}.")
+        if not isinstance(self.now, datetime | None):
+            raise InvalidArgument(f"now is a datetime, not {self.now!r}.")
 
     def values(self, hits: Sequence[Hit]) -> list[float]:
         """The decay of each hit's age; what lies in the future is as good as new."""
@@ -86,9 +89,11 @@ class Boost:
         _check_weight(self.weight)
         if (self.values_of is None) == (self.pivot is None):
             raise InvalidArgument("A Boost has either values_of, a table, or pivot, a number.")
-        if self.pivot is not None and not self.pivot > 0:
-            raise InvalidArgument(f"pivot is a number above 0, not {self.pivot}.")
-        if any(not 0 <= value <= 1 for value in (self.values_of or {}).values()):
+        if self.pivot is not None and not (_is_number(self.pivot) and self.pivot > 0):
+            raise InvalidArgument(f"pivot is a number above 0, not {self.pivot!r}.")
+        if not isinstance(self.values_of, Mapping | None):
+            raise InvalidArgument(f"values_of is a table of numbers, not {self.values_of!r}.")
+        if not all(_is_share(value) for value in (self.values_of or {}).values()):
             raise InvalidArgument("The values of a Boost lie between 0 and 1.")
 
     def values(self, hits: Sequence[Hit]) -> list[float]:
@@ -144,6 +149,14 @@ def _aware(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _check_weight(weight: float) -> None:
-    if not 0 <= weight <= 1:
-        raise InvalidArgument(f"The weight of a signal lies between 0 and 1, not at {weight}.")
+def _check_weight(weight: object) -> None:
+    if not _is_share(weight):
+        raise InvalidArgument(f"The weight of a signal lies between 0 and 1, not at {weight!r}.")
+
+
+def _is_share(value: object) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)

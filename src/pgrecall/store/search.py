@@ -205,6 +205,12 @@ def similar(generation: Generation, document: UUID, chunk: int | None, query: Qu
     return _hits(rows, "vector")
 
 
+def check_scope(query: Query) -> None:
+    """Raise FilterError or InvalidArgument for what no search can be narrowed down to."""
+    if not query.unfiltered:
+        _scope(query)
+
+
 def _scope(query: Query) -> list[Any]:
     return [
         query.k,
