@@ -18,6 +18,7 @@ from pgrecall.types import FloatArray
 from tests.conftest import CreateDatabase
 from tests.driving import rows
 from tests.embedders import TinyEmbedder
+from tests.openai_server import OpenAIServer
 from tests.test_pay_once import TINY, long_text, twice, waiting
 from tests.test_queue import work
 
@@ -314,3 +315,35 @@ def test_a_worker_keeps_the_vectors_of_what_the_database_refuses(
     assert twice(embedder) == []
     assert waiting(database_url) == 0
     assert docs.document("a").text == SHARED
+
+
+@pytest.mark.parametrize("by_worker", [False, True])
+def test_reindexing_keeps_the_vectors_of_what_the_database_refuses(
+    db: Database, database_url: str, by_worker: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = db.create_collection("docs", embedder=TinyEmbedder(), chunking=TINY)
+    docs.ingest([note("a"), Document(uri="b", text="the moon and the sun")])
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+
+    def reindex() -> None:
+        if by_worker:
+            docs.enqueue_reindex(embedder="openai:any@48")
+            work(database_url, TinyEmbedder())
+        else:
+            docs.reindex(embedder="openai:any@48")
+
+    with OpenAIServer() as server, psycopg.connect(database_url, autocommit=True) as admin:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        admin.execute(
+            "ALTER TABLE pgrecall.chunks ADD CONSTRAINT strict CHECK (uri <> 'a') NOT VALID"
+        )
+        reindex()
+        assert docs.generations()[-1].lacking == 1
+        asked = [text for request in server.requests for text in request.body["input"]]
+        assert len(asked) == len(set(asked)) > 40
+        admin.execute("ALTER TABLE pgrecall.chunks DROP CONSTRAINT strict")
+        db.discard_jobs()
+        server.requests.clear()
+        reindex()
+        assert docs.generations()[-1].lacking == 0
+        assert not {text for r in server.requests for text in r.body["input"]} & {*asked}

@@ -16,8 +16,10 @@ from pgrecall.embed.base import Embedder
 from pgrecall.embed.declared import GIVEN
 from pgrecall.embed.offline import own_tokenizer
 from pgrecall.flow import Flow, compute
+from pgrecall.ingest.chunks import chunk
+from pgrecall.ingest.embedding import embed
 from pgrecall.ingest.job import Ingestion, Lane
-from pgrecall.ingest.stages import chunk, embed, write
+from pgrecall.ingest.stages import write
 from pgrecall.load.markup import markup_of
 from pgrecall.store import collections, environment, identity, structure, verify
 from pgrecall.store.collections import Generation

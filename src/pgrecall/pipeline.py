@@ -143,16 +143,21 @@ async def _fill_async(
 def spread(items: Iterable[T], work: Callable[[T], R], workers: int) -> Generator[R, None, None]:
     """``map(work, items)`` with so many at a time, in threads; results in the order of the items.
 
-    After an error nothing new is begun, and what is under way is waited for.
+    After an error nothing new is begun; what is under way is waited for, and handed over before the error
+    is raised, since it is done, or paid for.
     """
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            pending.append(pool.submit(copy_context().run, work, item))
-            if len(pending) >= workers:
+        try:
+            for item in items:
+                pending.append(pool.submit(copy_context().run, work, item))
+                if len(pending) >= workers:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        except Exception:
+            yield from [future.result() for future in pending if future.exception() is None]
+            raise
 
 
 async def spread_async(
@@ -167,6 +172,11 @@ async def spread_async(
                 yield await pending.popleft()
         while pending:
             yield await pending.popleft()
+    except Exception:
+        for found in await asyncio.gather(*pending, return_exceptions=True):
+            if not isinstance(found, BaseException):
+                yield found
+        raise
     finally:
         for task in pending:
             task.cancel()

@@ -177,7 +177,7 @@ def test_many_texts_are_cut_by_count_and_sent_side_by_side(
 
 
 @pytest.mark.parametrize(
-    ("count", "sizes"), [(512, [64] * 8), (64, [64]), (1_500, [90, *[94] * 15])]
+    ("count", "sizes"), [(512, [128] * 4), (64, [64]), (3_000, [180, *[188] * 15])]
 )
 def test_texts_are_shared_out_among_requests(
     server: OpenAIServer, count: int, sizes: list[int], awaited: bool

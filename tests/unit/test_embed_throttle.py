@@ -179,6 +179,23 @@ def test_concurrency_grows_while_answers_are_quick() -> None:
     assert throttle.concurrency == 16
 
 
+def test_concurrency_doubles_until_the_first_trouble() -> None:
+    world = Simulation()
+    throttle = Throttle(most=64, clock=world.clock)
+
+    def answer_all() -> int:
+        world.now += 1.0
+        for ticket in [admitted(throttle) for _ in range(throttle.concurrency)]:
+            throttle.leave(ticket, seconds=0.1)
+        return throttle.concurrency
+
+    assert [answer_all() for _ in range(3)] == [8, 16, 32]
+    world.now += 1.0
+    throttle.overloaded(admitted(throttle), None)
+    assert throttle.concurrency == 16
+    assert [answer_all() for _ in range(3)] == [16, 16, 16]
+
+
 def admitted(throttle: Throttle, tokens: int = 10) -> Ticket:
     try:
         next(throttle.admit(tokens))

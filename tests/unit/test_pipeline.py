@@ -253,6 +253,23 @@ def test_spread_begins_nothing_after_an_error() -> None:
     assert len(begun) <= 5
 
 
+def test_spread_hands_over_what_was_under_way_before_it_raises() -> None:
+    def work(item: int) -> int:
+        time.sleep(0.05 if item == 4 else 0)
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    results: list[int] = []
+    with pytest.raises(ValueError, match="three"):
+        move(spread(range(100), work, 3), results)
+    assert results == [0, 1, 2, 4, 5]
+    results.clear()
+    with pytest.raises(OSError, match="gone"):
+        move(spread(broken_after(3), work, 3), results)
+    assert results == [0, 1, 2]
+
+
 def test_spread_async_keeps_order_and_leaves_no_task_behind() -> None:
     async def numbers() -> AsyncGenerator[int, None]:
         for n in range(10):
@@ -261,7 +278,7 @@ def test_spread_async_keeps_order_and_leaves_no_task_behind() -> None:
     async def work(item: int) -> int:
         if item == 6:
             raise ValueError("six")
-        await asyncio.sleep(60 if item == 7 else 0.001)
+        await asyncio.sleep(0.05 if item == 7 else 0.001)
         return item
 
     results: list[int] = []
@@ -277,7 +294,7 @@ def test_spread_async_keeps_order_and_leaves_no_task_behind() -> None:
         return len(asyncio.all_tasks())
 
     assert asyncio.run(main()) == 1
-    assert results == [0, 1, 2, 3, 4, 5]
+    assert results == [0, 1, 2, 3, 4, 5, 7]
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -30,6 +30,8 @@ class Embedder(Protocol):
     of the same space, shape (len(images), dimensions); and ``takes_images``, false if its model does not.
     One that does not know the length of its vectors without asking may have
     ``recall_dimensions(dimensions)``: it is told what a collection has kept.
+    One that waits for others rather than compute may have ``concurrency``: how many calls of its methods may
+    be under way at a time, from threads and tasks. Without it, an ingestion makes one call after the other.
     One that computes by itself may have ``embed_token_ids(ids)`` too, and is then given the ids that chunking
     has made (``TakesTokenIds``).
     """
@@ -87,3 +89,8 @@ def can_await(embedder: Embedder) -> TypeGuard[AsyncEmbedder]:
 def takes_images(embedder: object) -> bool:
     """Whether it has ``embed_images``, and a model that sees."""
     return hasattr(embedder, "embed_images") and bool(getattr(embedder, "takes_images", True))
+
+
+def concurrency_of(embedder: object) -> int:
+    """How many of its calls may be under way at a time: 1 for one that does not say."""
+    return int(getattr(embedder, "concurrency", 1))

@@ -35,8 +35,9 @@ from pgrecall.types import FloatArray
 
 #: Longest text of a model that nobody knows: what most models take that are not made for long ones.
 UNKNOWN_MAX_TOKENS = 512
-#: Texts that a request holds at least, where there are so many. An estimate: not measured with a provider.
-FEWEST_ITEMS = 64
+#: Texts that a request holds at least, where there are so many. Of a server that takes 200 ms and 2 ms a text,
+#: a batch of 512 came in half the time in requests of 128 as in one; 64 were no quicker, in twice as many.
+FEWEST_ITEMS = 128
 #: Tokens that a model of the hub adds to a text, at most, e.g. [CLS] and [SEP].
 _SPECIAL = 4
 
@@ -74,6 +75,11 @@ class RemoteEmbedder:
             run(self._probe(), Future())
         assert self._dimensions is not None
         return self._dimensions
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that may be under way at a time, at most; all its calls share them."""
+        return self._options.concurrency
 
     def recall_dimensions(self, dimensions: int) -> None:
         """Take what a collection has kept of an unknown model, instead of asking for it."""

@@ -3,9 +3,10 @@
 All embedders of a process that ask one server for one model with one key share a throttle, whether
 from threads or from tasks. They stand in line, so that a large request is not starved by small ones.
 
-The number of requests at once adapts as TCP's window does (additive increase, multiplicative
-decrease: Chiu and Jain, 1989): one more each time that as many as allowed were answered well, half
-as many when the server refuses or times out, fewer when answers take three times as long as they did.
+The number of requests at once adapts as TCP's window does (slow start: Jacobson, 1988; additive increase,
+multiplicative decrease: Chiu and Jain, 1989): twice as many each time that as many as allowed were answered
+well, until the first trouble; from then on one more; half as many when the server refuses or times out, fewer
+when answers take three times as long as they did.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class Throttle:
         self._lines: tuple[deque[Ticket], deque[Ticket]] = (deque(), deque())
         self._under_way: set[Ticket] = set()
         self._held_until = self._cut_at = -1.0
+        #: Whether the number of requests at once was ever reduced, and the most that were under way before.
+        self._troubled, self._peak = False, 0
         #: Size of a request (bits of its tokens) -> the shortest answer, in seconds.
         self._best: dict[int, float] = {}
 
@@ -180,6 +183,7 @@ class Throttle:
                 return pause
             self._lines[ticket.urgent].popleft()
             self._under_way.add(ticket)
+            self._peak = max(self._peak, len(self._under_way))
             ticket.since = now
             self._requests.take(1, now)
             self._tokens.take(ticket.tokens, now)
@@ -217,10 +221,13 @@ class Throttle:
         self._best[size] = seconds if alone else min(best, seconds)
         if not alone and seconds > max(SLOW * best, best + NOTICEABLE):
             self._cut(ticket, 0.75, self._clock())
-        elif full:
+        elif not self._troubled and self._window < 2 * self._peak:
+            self._window = min(self.most, self._window + 1)
+        elif self._troubled and full:
             self._window = min(self.most, self._window + 1 / self._window)
 
     def _cut(self, ticket: Ticket, share: float, now: float) -> None:
+        self._troubled = True
         # Once for all that were under way together.
         if ticket.since > self._cut_at:
             self._window = max(1.0, self._window * share)

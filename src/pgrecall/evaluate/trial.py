@@ -19,8 +19,10 @@ from pgrecall.evaluate.report import ModelResult
 from pgrecall.evaluate.sample import Evaluation
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest.budget import Budget
+from pgrecall.ingest.chunks import chunk
+from pgrecall.ingest.embedding import vectorize
 from pgrecall.ingest.job import Ingestion, Lane
-from pgrecall.ingest.stages import chunk, identified, vectorize
+from pgrecall.ingest.stages import identified
 from pgrecall.retrieve import SearchOptions, search_in
 from pgrecall.store import documents, graph, indexes, throwaway
 from pgrecall.store.prepared import Prepared

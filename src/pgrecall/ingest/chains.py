@@ -9,12 +9,13 @@ from functools import partial
 
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.cutter import Cutting
+from pgrecall.ingest.embedding import branch_out, embed_granted, grant
 from pgrecall.ingest.job import WRITERS, Group, Ingestion
 from pgrecall.ingest.lanes import follow
 from pgrecall.ingest.plan import foresee, planned
 from pgrecall.ingest.reading import Batch, Sources, batches, batches_async, seen
 from pgrecall.ingest.record import recorded, recorded_async
-from pgrecall.ingest.stages import embed, select, write
+from pgrecall.ingest.stages import select, write
 from pgrecall.ingest.sync import begin, finish
 from pgrecall.load import LoadOptions
 from pgrecall.load.scope import Sync
@@ -76,9 +77,14 @@ def _groups(session: Session, job: Ingestion, read: Iterator[Batch]) -> Iterator
 def _embedded(
     session: Session, job: Ingestion, groups: Generator[Group, None, None]
 ) -> Iterator[list[Prepared]]:
-    with closing(groups):
-        for group in groups:
-            yield run(embed(job, group.items), session)
+    granted = (run(grant(job, group.items), session) for group in groups)
+    embedded = spread(
+        granted, lambda one: run(embed_granted(job, one), session), job.embedded_at_once
+    )
+    with closing(groups), closing(embedded):
+        for done in embedded:
+            run(branch_out(job, done), session)
+            yield done
 
 
 async def ingest_async(
@@ -134,9 +140,14 @@ async def _groups_async(
 async def _embedded_async(
     session: AsyncSession, job: Ingestion, groups: AsyncGenerator[Group, None]
 ) -> AsyncGenerator[list[Prepared], None]:
-    async with aclosing(groups):
-        async for group in groups:
-            yield await run_async(embed(job, group.items), session)
+    granted = (await run_async(grant(job, group.items), session) async for group in groups)
+    embedded = spread_async(
+        granted, lambda one: run_async(embed_granted(job, one), session), job.embedded_at_once
+    )
+    async with aclosing(groups), aclosing(granted), aclosing(embedded):
+        async for done in embedded:
+            await run_async(branch_out(job, done), session)
+            yield done
 
 
 @dataclass(frozen=True, slots=True)

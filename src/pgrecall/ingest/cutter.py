@@ -14,8 +14,8 @@ from threading import Lock
 from pgrecall import telemetry
 from pgrecall.cutting import Cut, Task
 from pgrecall.embed.base import TakesTokenIds
+from pgrecall.ingest.chunks import TRACED, chunk
 from pgrecall.ingest.job import Group, Ingestion, Lane
-from pgrecall.ingest.stages import TRACED, chunk
 from pgrecall.load.child import environment, python, search_path
 from pgrecall.load.pool import AVAILABLE
 from pgrecall.longtext import LongDocument, length_of

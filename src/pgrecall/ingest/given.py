@@ -14,9 +14,10 @@ from pgrecall import errors
 from pgrecall.embed import Embedder
 from pgrecall.exchange.documents import EmbeddedDocument, placed, vectors
 from pgrecall.flow import Flow, compute, run, run_async
+from pgrecall.ingest.embedding import branch_out, give_up
 from pgrecall.ingest.job import CHUNK_BATCH, TEXT_BATCH, Ingestion, Lane
 from pgrecall.ingest.record import recorded, recorded_async
-from pgrecall.ingest.stages import branch_out, give_up, identified, swap
+from pgrecall.ingest.stages import identified, swap
 from pgrecall.settle import settle
 from pgrecall.store import collections, exporting, identity, ledger, queue
 from pgrecall.store.prepared import Prepared

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from threading import Lock
 from uuid import UUID
 
 from pgrecall import errors, telemetry
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import reopen_embedder
-from pgrecall.embed.base import Embedder
+from pgrecall.embed.base import Embedder, concurrency_of
 from pgrecall.flow import Flow
 from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.ingest.vectors import Known, Vectors
@@ -29,6 +30,9 @@ CHUNK_BATCH = LONG
 TEXT_BATCH = 8_000_000
 #: Groups that are written at the same time, each on a connection of its own.
 WRITERS = 2
+#: Groups that are embedded at the same time, at most: each is shared out among several requests, and all of
+#: them are in memory, and lost to a kill.
+EMBEDDED_AT_ONCE = 4
 #: Batches in a row that may fail to be embedded before the run gives up on the embedder.
 PATIENCE = 3
 
@@ -176,6 +180,8 @@ class Ingestion(Intake):
     branches: dict[int, Ingestion | None] = field(default_factory=dict)
     #: Of a branch: whether its embedder works.
     usable: bool = True
+    #: Held to count what several threads do.
+    _counting: Lock = field(default_factory=Lock)
     _failing: int = 0
     _vectors: dict[int, Vectors] = field(default_factory=dict)
 
@@ -188,6 +194,11 @@ class Ingestion(Intake):
     def embedder(self) -> Embedder:
         """The embedder of its lane."""
         return self.lane.embedder
+
+    @property
+    def embedded_at_once(self) -> int:
+        """Groups for which its embedder is asked at the same time."""
+        return min(EMBEDDED_AT_ONCE, concurrency_of(self.embedder))
 
     def again(self) -> Ingestion:
         """The same run, which has met no document yet: rows may be read once more."""
@@ -208,25 +219,28 @@ class Ingestion(Intake):
 
     def embedded(self, failure: errors.EmbeddingError | None) -> None:
         """Lose patience with an embedder that fails batch after batch."""
-        self._failing = self._failing + 1 if failure else 0
-        if failure is not None and self._failing >= PATIENCE:
-            raise failure
+        with self._counting:
+            self._failing = self._failing + 1 if failure else 0
+            if failure is not None and self._failing >= PATIENCE:
+                raise failure
 
     def afford(self, group: Sequence[Prepared], known: Container[bytes]) -> list[Prepared]:
         """The documents of the group that the budget has tokens for; the others are counted as left."""
         if not (self.dry or self.budget.limited):
             return list(group)
         chosen, lacking = affordable(self.budget, group, known)
-        self.report.left += len(lacking)
-        self.report.left_tokens += sum(lacking)
+        with self._counting:
+            self.report.left += len(lacking)
+            self.report.left_tokens += sum(lacking)
         self.count("left", len(lacking))
         return chosen
 
     def paid(self, chunks: int, tokens: int) -> None:
         """Count what was embedded."""
-        self.report.embedded += chunks
-        self.report.tokens += tokens
-        self.report.cost = self.budget.cost(self.report.tokens)
+        with self._counting:
+            self.report.embedded += chunks
+            self.report.tokens += tokens
+            self.report.cost = self.budget.cost(self.report.tokens)
         if not self.dry and (cost := self.budget.cost(tokens)):
             telemetry.record("pgrecall.ingest.cost", cost, self.labels)
         self.tell()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pgrecall.embed.models import known_model
 from pgrecall.flow import Flow
+from pgrecall.ingest.embedding import admitted
 from pgrecall.ingest.job import Ingestion
-from pgrecall.ingest.stages import admitted
 from pgrecall.store import runs
 from pgrecall.store.prepared import Prepared
 from pgrecall.types import Plan

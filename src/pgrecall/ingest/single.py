@@ -7,8 +7,9 @@ from dataclasses import replace
 from pgrecall.errors import DatabaseError, DatabaseUnavailable, GenerationChanged, InvalidArgument
 from pgrecall.flow import Flow
 from pgrecall.ingest import lanes
+from pgrecall.ingest.embedding import embed_alone
 from pgrecall.ingest.job import Ingestion
-from pgrecall.ingest.stages import embed_alone, identified
+from pgrecall.ingest.stages import identified
 from pgrecall.load import clean_document
 from pgrecall.store import documents, ledger, queue, settling
 from pgrecall.store.prepared import Prepared

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from pgrecall.embed.base import Embedder
-from pgrecall.errors import EmbeddingError
+from pgrecall.errors import DatabaseError, DatabaseUnavailable, EmbeddingError, InvalidArgument
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest.budget import Budget, affordable
-from pgrecall.ingest.stages import chunk, vectorize_alone
+from pgrecall.ingest.chunks import chunk
+from pgrecall.ingest.embedding import vectorize_alone
 from pgrecall.reindex.fill import chunked, embed, write
 from pgrecall.reindex.handing import hand_over_rest
 from pgrecall.reindex.work import Reindexing
@@ -43,7 +44,13 @@ def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
         yield from compute(partial(chunk, work.job, item))
         if (yield from _granted(work, batch, [item])):
             yield from vectorize_alone(work.job, item)
-            taken = yield from filling.fill(batch.generation, [item])
+            try:
+                taken = yield from filling.fill(batch.generation, [item])
+            except DatabaseUnavailable:
+                raise
+            except (DatabaseError, InvalidArgument):
+                yield from work.job.vectors(work.job.lane).keep(item)
+                raise
             work.done([item] if taken else [])
 
 

@@ -10,8 +10,9 @@ from functools import partial
 from pgrecall import errors
 from pgrecall.flow import Flow, compute, run, run_async
 from pgrecall.ingest.budget import Budget
+from pgrecall.ingest.chunks import chunk
+from pgrecall.ingest.embedding import Granted, embed_granted, grant
 from pgrecall.ingest.job import TEXT_BATCH, WRITERS, Group, Ingestion, Lane
-from pgrecall.ingest.stages import chunk, vectorize
 from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
 from pgrecall.reindex.choice import NOT_BEGUN, Wanted, choose
 from pgrecall.reindex.work import Reindexing
@@ -94,8 +95,18 @@ def chunked(work: Reindexing, keys: Sequence[Key]) -> Flow[list[list[Prepared]]]
 
 def embed(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """The documents of the group that the embedder takes. Raises EmbeddingError when it is down."""
-    ready = yield from vectorize(work.job, group)
-    work.refused |= {item.key for item in group} - {item.key for item in ready}
+    return (yield from _granted(work, (yield from _grant(work, group))))
+
+
+def _grant(work: Reindexing, group: Sequence[Prepared]) -> Flow[Granted]:
+    granted = yield from grant(work.job, group)
+    work.refuse(group, granted.group)
+    return granted
+
+
+def _granted(work: Reindexing, granted: Granted) -> Flow[list[Prepared]]:
+    ready = yield from embed_granted(work.job, granted)
+    work.refuse(granted.group, ready)
     return ready
 
 
@@ -111,6 +122,7 @@ def write(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
         if len(group) == 1:
+            yield from work.job.vectors(work.job.lane).keep(group[0])
             work.job.fail(group[0].document.uri, str(exc))
             work.refused.add(group[0].key)
             return []
@@ -166,9 +178,11 @@ def _groups(session: Session, work: Reindexing) -> Iterator[list[Prepared]]:
 def _embedded(
     session: Session, work: Reindexing, groups: Generator[list[Prepared], None, None]
 ) -> Iterator[list[Prepared]]:
+    granted = (run(_grant(work, group), session) for group in groups)
     with closing(groups):
-        for group in groups:
-            yield run(embed(work, group), session)
+        yield from spread(
+            granted, lambda one: run(_granted(work, one), session), work.job.embedded_at_once
+        )
 
 
 async def fill_all_async(session: AsyncSession, work: Reindexing) -> None:
@@ -195,6 +209,10 @@ async def _groups_async(
 async def _embedded_async(
     session: AsyncSession, work: Reindexing, groups: AsyncGenerator[list[Prepared], None]
 ) -> AsyncGenerator[list[Prepared], None]:
-    async with aclosing(groups):
-        async for group in groups:
-            yield await run_async(embed(work, group), session)
+    granted = (await run_async(_grant(work, group), session) async for group in groups)
+    embedded = spread_async(
+        granted, lambda one: run_async(_granted(work, one), session), work.job.embedded_at_once
+    )
+    async with aclosing(groups), aclosing(granted), aclosing(embedded):
+        async for ready in embedded:
+            yield ready

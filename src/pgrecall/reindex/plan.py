@@ -8,8 +8,8 @@ from functools import partial
 
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest.budget import Budget, list_price
+from pgrecall.ingest.chunks import chunk
 from pgrecall.ingest.job import Ingestion, Lane
-from pgrecall.ingest.stages import chunk
 from pgrecall.reindex.choice import Wanted, choose
 from pgrecall.store import filling, reuse
 from pgrecall.store.prepared import Prepared

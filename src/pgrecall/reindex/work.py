@@ -81,6 +81,10 @@ class Reindexing:
             seconds=done.seconds,
         )
 
+    def refuse(self, group: Sequence[Prepared], ready: Sequence[Prepared]) -> None:
+        """Note those of the group that did not get ready. Several threads call it."""
+        self.refused.update({item.key for item in group} - {item.key for item in ready})
+
     def done(self, written: Sequence[Prepared]) -> None:
         """Count what was written, as new to the generation. One thread calls it."""
         report = self.job.report

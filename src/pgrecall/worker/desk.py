@@ -9,8 +9,9 @@ import time
 from pgrecall import errors
 from pgrecall.flow import run_async
 from pgrecall.ingest import Budget, single
+from pgrecall.ingest.chunks import chunk
+from pgrecall.ingest.embedding import embed_alone
 from pgrecall.ingest.job import Ingestion, Lane
-from pgrecall.ingest.stages import chunk, embed_alone
 from pgrecall.settle import settle
 from pgrecall.store import collections, generations, queue, settling
 from pgrecall.store.queue import Queued
