@@ -46,7 +46,9 @@ def test_what_an_unknown_model_told_is_kept_with_the_collection(
     db: Database, server: OpenAIServer
 ) -> None:
     docs = db.create_collection("docs", embedder="openai:my-model")
+    assert docs.status().spent == 0
     docs.ingest([Document(uri="a", text="tides")])
+    assert docs.status().spent is None, "nobody knows its price"
     server.requests.clear()
     with connect(db.url) as again:
         assert again.collection("docs").search("tides", mode="vector")[0].uri == "a"

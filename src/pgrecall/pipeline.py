@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from queue import Empty, Full, Queue
-from threading import Event, Thread
+from threading import Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,6 +18,15 @@ R = TypeVar("R")
 
 #: How often a stage that waits looks whether its reader has gone, in seconds.
 _POLL = 0.1
+
+
+#: In the thread of a stage and those that it starts: done when its reader has gone.
+_left: ContextVar[Future[None] | None] = ContextVar("left", default=None)
+
+
+def reader_left() -> Future[None] | None:
+    """Done when nobody reads any more what this thread works for; None in a thread that has no reader."""
+    return _left.get()
 
 
 class _End:
@@ -33,10 +42,11 @@ def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
     An error is raised where the items are read. When the reader stops early, so does the thread.
     """
     buffer: Queue[T | _End] = Queue(depth)
-    left = Event()
+    left: Future[None] = Future()
     # In the caller's context, which tasks inherit by themselves: whose trace this belongs to.
-    work = (_fill, items, buffer, left)
-    thread = Thread(target=copy_context().run, args=work, daemon=True)
+    context = copy_context()
+    context.run(_left.set, left)
+    thread = Thread(target=context.run, args=(_fill, items, buffer, left), daemon=True)
     thread.start()
     try:
         while not isinstance(item := _get(buffer), _End):
@@ -44,7 +54,7 @@ def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
         if item.error is not None:
             raise item.error
     finally:
-        left.set()
+        left.set_result(None)
         thread.join()
 
 
@@ -55,7 +65,7 @@ def _get(buffer: Queue[T | _End]) -> T | _End:
             return buffer.get(timeout=60 * _POLL)
 
 
-def _fill(items: Iterable[T], buffer: Queue[T | _End], left: Event) -> None:
+def _fill(items: Iterable[T], buffer: Queue[T | _End], left: Future[None]) -> None:
     end = _End()
     try:
         _pour(items, buffer, left)
@@ -64,7 +74,7 @@ def _fill(items: Iterable[T], buffer: Queue[T | _End], left: Event) -> None:
     _put(buffer, end, left)
 
 
-def _pour(items: Iterable[T], buffer: Queue[T | _End], left: Event) -> None:
+def _pour(items: Iterable[T], buffer: Queue[T | _End], left: Future[None]) -> None:
     iterator = iter(items)
     try:
         for item in iterator:
@@ -77,8 +87,8 @@ def _pour(items: Iterable[T], buffer: Queue[T | _End], left: Event) -> None:
             close()
 
 
-def _put(buffer: Queue[T | _End], item: T | _End, left: Event) -> bool:
-    while not left.is_set():
+def _put(buffer: Queue[T | _End], item: T | _End, left: Future[None]) -> bool:
+    while not left.done():
         with contextlib.suppress(Full):
             buffer.put(item, timeout=_POLL)
             return True

@@ -91,7 +91,8 @@ def _lines(item: CollectionStatus) -> Iterator[tuple[str, str]]:
                 f"{per_second.tokens_per_second:,.0f} tokens/s in the last runs"
             ),
         )
-    yield "spent", f"{item.spent_tokens:,} tokens, {money(item.spent)} by list price"
+    cost = "no list price is known" if item.spent is None else f"{money(item.spent)} by list price"
+    yield "spent", f"{item.spent_tokens:,} tokens, {cost}"
     if item.last_run is not None:
         yield "last run", f"{item.last_run.state}, {item.last_run.started_at:%Y-%m-%d %H:%M}"
 

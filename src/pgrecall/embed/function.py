@@ -12,6 +12,7 @@ import numpy as np
 
 from pgrecall.embed.bisect import Suspect, bisected
 from pgrecall.embed.checks import check_lengths, checked_query, checked_texts, normalised
+from pgrecall.embed.gather import check_reader
 from pgrecall.embed.models import CAUTIOUS_TOKENIZER
 from pgrecall.embed.outcome import Outcome
 from pgrecall.errors import EmbeddingError, InvalidArgument, PgrecallError
@@ -101,6 +102,7 @@ class FunctionEmbedder:
         outcome = Outcome()
         with outcome.handed_over():
             for start in range(0, len(texts), self._batch):
+                check_reader()
                 part = range(start, min(start + self._batch, len(texts)))
                 found = yield from bisected(lambda at, _: self._asked(texts, at), part)
                 outcome.answered.update(found.answered)

@@ -5,10 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import TypeVar
+
+from pgrecall.errors import EmbeddingError
+from pgrecall.pipeline import reader_left
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+
+class Abandoned(EmbeddingError):
+    """Nobody waits for the vectors any more; ``answered`` has those that came before."""
+
+
+def check_reader() -> None:
+    """Raise Abandoned if nobody waits for what this thread asks for: it is not to be paid for."""
+    left = reader_left()
+    if left is not None and left.done():
+        raise Abandoned("The run was broken off.")
 
 
 def in_threads(
@@ -17,13 +32,14 @@ def in_threads(
     """``[work(item, stopped) for item in items]``, up to ``concurrency`` at a time.
 
     The first failure is raised. The items that wait are dropped then, and the future (done when it is
-    time to stop) tells those under way not to try again.
+    time to stop) tells those under way not to try again. When the reader has left, they are waited for:
+    what they bring is paid for.
     """
     stopped: Future[None] = Future()
     if len(items) < 2:
         return [work(item, stopped) for item in items]
     with ThreadPoolExecutor(min(concurrency, len(items)), "pgrecall-embed") as pool:
-        futures = [pool.submit(work, item, stopped) for item in items]
+        futures = [pool.submit(copy_context().run, work, item, stopped) for item in items]
         try:
             return _results(futures)
         finally:
@@ -33,6 +49,8 @@ def in_threads(
 
 def _results(futures: Sequence[Future[Answer]]) -> list[Answer]:
     done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    if any(isinstance(future.exception(), Abandoned) for future in done):
+        wait(futures)
     for future in done:
         future.result()  # raises what failed, wherever it stands in the order
     return [future.result() for future in futures]

@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from pgrecall.embed.bisect import Suspect
+from pgrecall.embed.gather import check_reader
 from pgrecall.embed.retry import TransientError, time_left
 from pgrecall.embed.service import Reply, Request, Send, Service
 from pgrecall.embed.throttle import Throttle, Wait
@@ -38,11 +39,12 @@ class Sender:
     ) -> Flow[Reply]:
         """The reply to a request of so many tokens.
 
-        Raises EmbeddingError, and of these Suspect if the server itself failed time and again.
+        Raises EmbeddingError, and of these Suspect if the server itself failed time and again, Abandoned.
         """
         options = self._options
         until = time.monotonic() + options.query_deadline if query else float("inf")
         for attempt in count(1):
+            check_reader()
             ticket = yield from self.throttle.admit(tokens, urgent=query, until=until)
             began = time.monotonic()
             until = min(until, began + options.deadline)

@@ -20,9 +20,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from pgrecall.embed.gather import check_reader
 from pgrecall.embed.limits import Allowance, Window
 from pgrecall.errors import EmbeddingError
 from pgrecall.flow import Flow
+from pgrecall.pipeline import reader_left
 
 #: Requests at once to begin with.
 START = 4
@@ -48,8 +50,11 @@ class Wait:
     seconds: float | None
 
     def perform(self, stopped: Bell) -> None:
-        """Blocking. Raises EmbeddingError if the call was stopped meanwhile."""
-        wait([self.bell, stopped], self.seconds, FIRST_COMPLETED)
+        """Blocking. Raises EmbeddingError if the call was stopped meanwhile, or nobody waits for it."""
+        left = reader_left()
+        bells = [self.bell, stopped] if left is None else [self.bell, stopped, left]
+        wait(bells, self.seconds, FIRST_COMPLETED)
+        check_reader()
         if stopped.done():
             raise EmbeddingError("Another request of the same call failed; see its error.")
 

@@ -9,13 +9,13 @@ from functools import partial
 
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.cutter import Cutting
-from pgrecall.ingest.embedding import branch_out, embed_granted, grant
+from pgrecall.ingest.embedding import branch_out, embed_granted, grant, keep_unwritten
 from pgrecall.ingest.job import WRITERS, Group, Ingestion
 from pgrecall.ingest.lanes import follow
 from pgrecall.ingest.plan import foresee, planned
 from pgrecall.ingest.reading import Batch, Sources, batches, batches_async, seen
 from pgrecall.ingest.record import recorded, recorded_async
-from pgrecall.ingest.stages import select, write
+from pgrecall.ingest.stages import finish_group, select
 from pgrecall.ingest.sync import begin, finish
 from pgrecall.load import LoadOptions
 from pgrecall.load.scope import Sync
@@ -46,10 +46,16 @@ def take_in(session: Session, job: Ingestion, read: Iterator[Batch]) -> None:
     """Take in what is read; raises as ``ingest`` does."""
     run(follow(job), session)
     groups = ahead(_groups(session, job, read))
-    # Closed at once if something fails: an exception that is kept would keep the threads too.
-    with closing(ahead(_embedded(session, job, groups))) as embedded:
-        for group in spread(embedded, lambda group: run(write(job, group), session), WRITERS):
-            job.written(group)
+    try:
+        # Closed at once if something fails: an exception that is kept would keep the threads too.
+        with closing(ahead(_embedded(session, job, groups))) as embedded:
+            for _ in spread(
+                embedded, lambda group: run(finish_group(job, group), session), WRITERS
+            ):
+                pass
+    except BaseException:
+        run(keep_unwritten(job), session)
+        raise
     job.count_unsent()
     run(_settle(job), session)
 
@@ -109,11 +115,15 @@ async def take_in_async(
     """As ``take_in``, awaiting."""
     await run_async(follow(job), session)
     groups = ahead_async(_groups_async(session, job, read))
-    async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
-        async for group in spread_async(
-            embedded, lambda group: run_async(write(job, group), session), WRITERS
-        ):
-            job.written(group)
+    try:
+        async with aclosing(ahead_async(_embedded_async(session, job, groups))) as embedded:
+            async for _ in spread_async(
+                embedded, lambda group: run_async(finish_group(job, group), session), WRITERS
+            ):
+                pass
+    except BaseException:
+        await run_async(keep_unwritten(job), session)
+        raise
     job.count_unsent()
     await run_async(_settle(job), session)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from pgrecall import errors, telemetry
+from pgrecall.embed.gather import Abandoned
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest import lanes
 from pgrecall.ingest.chunks import chunk, cut
@@ -15,6 +17,8 @@ from pgrecall.ingest.vectors import Known
 from pgrecall.store import ledger
 from pgrecall.store.prepared import Prepared
 from pgrecall.types import Failure
+
+logger = logging.getLogger(__name__)
 
 Refusal = errors.EmbeddingError | errors.InvalidArgument
 
@@ -70,7 +74,21 @@ def grant(job: Ingestion, group: Sequence[Prepared]) -> Flow[Granted]:
 def embed_granted(job: Ingestion, granted: Granted) -> Flow[list[Prepared]]:
     """As ``vectorize``, of what was granted; for several groups at a time."""
     with telemetry.stage("embed", len(granted.group)):
-        return (yield from _completed(job, granted))
+        done = yield from _completed(job, granted)
+    job.unwritten.update((item.key, item) for item in done)
+    return done
+
+
+def keep_unwritten(job: Ingestion) -> Flow[None]:
+    """Keep the vectors of what was embedded and not written, for the next run: this one breaks off."""
+    vectors = job.vectors(job.lane)
+    number = job.generation.generation_id
+    try:
+        for item in list(job.unwritten.values()):
+            if item.generation.generation_id == number:
+                yield from vectors.keep(item)
+    except errors.DatabaseError as exc:
+        logger.debug("Vectors could not be kept: %s", exc)
 
 
 def _completed(job: Ingestion, granted: Granted) -> Flow[list[Prepared]]:
@@ -115,6 +133,8 @@ def branch_out(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
             for item in copies:
                 yield from compute(partial(chunk, branch, item))
             done = yield from vectorize(branch, copies)
+        except Abandoned:
+            raise
         except lanes.UNUSABLE as exc:
             lanes.leave_out(branch, exc)
             continue
@@ -156,7 +176,7 @@ def _embed(
     """Vectors for documents that the budget has granted, or why there are none."""
     try:
         yield from job.vectors(lane).complete(group, known)
-    except errors.CredentialsMissing:
+    except (errors.CredentialsMissing, Abandoned):
         raise
     except (errors.EmbeddingError, errors.InvalidArgument) as exc:
         return exc

@@ -18,6 +18,7 @@ from pgrecall.ingest.budget import Budget, affordable
 from pgrecall.ingest.vectors import Known, Vectors
 from pgrecall.longtext import length_of, parts_of
 from pgrecall.store.collections import Generation
+from pgrecall.store.identity import Key
 from pgrecall.store.prepared import LONG, Former, Prepared
 from pgrecall.types import Failure, IngestReport
 
@@ -180,6 +181,8 @@ class Ingestion(Intake):
     branches: dict[int, Ingestion | None] = field(default_factory=dict)
     #: Of a branch: whether its embedder works.
     usable: bool = True
+    #: What has its vectors and is not in the database yet.
+    unwritten: dict[Key, Prepared] = field(default_factory=dict)
     #: Held to count what several threads do.
     _counting: Lock = field(default_factory=Lock)
     _failing: int = 0
@@ -246,8 +249,14 @@ class Ingestion(Intake):
         self.tell()
 
     def written(self, group: Sequence[Prepared]) -> None:
-        """Count documents that are in. One thread calls it, whoever wrote them."""
-        self.counted(group)
+        """Count documents that are in. Several threads call it."""
+        with self._counting:
+            self.counted(group)
+
+    def settled(self, group: Sequence[Prepared]) -> None:
+        """These are in, or were given up."""
+        for item in group:
+            self.unwritten.pop(item.key, None)
 
     def counted(self, group: Sequence[Prepared]) -> None:
         """Count documents that are in, or would be."""

@@ -11,7 +11,7 @@ from pgrecall import errors
 from pgrecall.flow import Flow, compute, run, run_async
 from pgrecall.ingest.budget import Budget
 from pgrecall.ingest.chunks import chunk
-from pgrecall.ingest.embedding import Granted, embed_granted, grant
+from pgrecall.ingest.embedding import Granted, embed_granted, grant, keep_unwritten
 from pgrecall.ingest.job import TEXT_BATCH, WRITERS, Group, Ingestion, Lane
 from pgrecall.pipeline import ahead, ahead_async, spread, spread_async
 from pgrecall.reindex.choice import NOT_BEGUN, Wanted, choose
@@ -115,6 +115,12 @@ def write(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
 
     If the database refuses it, its documents are tried one by one, to report the one at fault.
     """
+    written = yield from _write(work, group)
+    work.job.settled(group)
+    return written
+
+
+def _write(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     try:
         taken = set((yield from filling.fill(work.generation, group)))
         return [item for item in group if item.key in taken]
@@ -128,7 +134,7 @@ def write(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
             return []
     written = []
     for item in group:
-        written += yield from write(work, [item])
+        written += yield from _write(work, [item])
     return written
 
 
@@ -163,9 +169,15 @@ def finish(work: Reindexing) -> Flow[None]:
 def fill_all(session: Session, work: Reindexing) -> None:
     """As ``catch_up``, reading, embedding and writing at the same time."""
     groups = ahead(_groups(session, work))
-    with closing(ahead(_embedded(session, work, groups))) as embedded:
-        for written in spread(embedded, lambda group: run(write(work, group), session), WRITERS):
-            work.done(written)
+    try:
+        with closing(ahead(_embedded(session, work, groups))) as embedded:
+            for written in spread(
+                embedded, lambda group: run(write(work, group), session), WRITERS
+            ):
+                work.done(written)
+    except BaseException:
+        run(keep_unwritten(work.job), session)
+        raise
 
 
 def _groups(session: Session, work: Reindexing) -> Iterator[list[Prepared]]:
@@ -188,11 +200,15 @@ def _embedded(
 async def fill_all_async(session: AsyncSession, work: Reindexing) -> None:
     """As ``fill_all``, awaiting."""
     groups = ahead_async(_groups_async(session, work))
-    async with aclosing(ahead_async(_embedded_async(session, work, groups))) as embedded:
-        async for written in spread_async(
-            embedded, lambda group: run_async(write(work, group), session), WRITERS
-        ):
-            work.done(written)
+    try:
+        async with aclosing(ahead_async(_embedded_async(session, work, groups))) as embedded:
+            async for written in spread_async(
+                embedded, lambda group: run_async(write(work, group), session), WRITERS
+            ):
+                work.done(written)
+    except BaseException:
+        await run_async(keep_unwritten(work.job), session)
+        raise
 
 
 async def _groups_async(

@@ -160,11 +160,16 @@ def throughput(embedder: str, collection: str | None = None) -> Flow[Throughput 
     return Throughput(chunks_per_second=chunks, tokens_per_second=tokens)
 
 
-def spent(collection: str) -> Flow[tuple[int, float]]:
-    """Tokens embedded for a collection in all its runs, and US dollars as far as prices are known."""
+def spent(collection: str) -> Flow[tuple[int, float | None]]:
+    """Tokens embedded for a collection in all its runs, and US dollars as far as prices are known.
+
+    None if no price of what was embedded is known.
+    """
     rows = yield from fetch(
         """
-        SELECT coalesce(sum(tokens), 0)::bigint, coalesce(sum(cost), 0)::double precision
+        SELECT coalesce(sum(tokens), 0)::bigint,
+               CASE WHEN coalesce(sum(tokens), 0) = 0 THEN 0
+                    ELSE sum(cost) FILTER (WHERE tokens > 0) END::double precision
           FROM pgrecall.runs WHERE collection = %s
         """,
         [collection],

@@ -88,9 +88,9 @@ class CollectionStatus:
     building: IndexBuild | None
     #: Of the last runs that wrote anything; None if there was none.
     throughput: Throughput | None
-    #: In all runs: tokens embedded, and US dollars as far as list prices are known.
+    #: In all runs: tokens embedded, and US dollars as far as list prices are known; None if none is.
     spent_tokens: int
-    spent: float
+    spent: float | None
     last_run: Run | None
 
 
