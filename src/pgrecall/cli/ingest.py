@@ -30,9 +30,10 @@ from pgrecall.cli.storage import StoredAs
 
 if TYPE_CHECKING:
     from pgrecall.collection import Collection as Target
+    from pgrecall.database import Database
     from pgrecall.ingest import Progress
     from pgrecall.load import LoadOptions
-    from pgrecall.types import EnqueueReport, IngestReport
+    from pgrecall.types import EnqueueReport, IngestReport, Plan
 
 #: Seconds between two looks at a table.
 EVERY = 10.0
@@ -70,14 +71,8 @@ def ingest(
     shown = _shower(as_json_=as_json_)
     with open_database(url) as db:
         if way.plan:
-            foreseen = db.planned(collection, **wanted).plan(
-                sources,
-                options=options,
-                sync=way.sync,
-                allow_empty=way.allow_empty,
-                **way.limits(),
-            )
-            print_plan(foreseen, as_json_=as_json_)
+            planned = db.planned(collection, **wanted)
+            print_plan(_foreseen(planned, sources, options, way), as_json_=as_json_)
             return
         if way.max_cost is not None:
             # Refuses a budget that cannot be kept, before a collection is made for it.
@@ -85,9 +80,7 @@ def ingest(
         target = db.create_collection(collection, **wanted, exist_ok=True)
         if way.queue:
             handed_over = target.enqueue(sources, options=options)
-            if not db.queue_status().workers:
-                remark("No worker runs yet: `pgrecall worker` takes them in.")
-            _end_queued(handed_over, as_json_, strict=strict)
+            _end_queued(db, handed_over, as_json_, strict=strict)
         if way.watch:
             with _stoppable() as stop:
                 _follow(_watched(target, sources, options, rows, way, stop), shown)
@@ -98,6 +91,12 @@ def ingest(
     shown(report)
     nothing = report.failed and not (report.documents or report.removed)
     raise typer.Exit(1 if nothing or report.left or (strict and report.failed) else 0)
+
+
+def _foreseen(target: Target, sources: list[str], options: LoadOptions, way: Way) -> Plan:
+    return target.plan(
+        sources, options=options, sync=way.sync, allow_empty=way.allow_empty, **way.limits()
+    )
 
 
 def _taken_in(
@@ -210,7 +209,9 @@ def delete(
     raise typer.Exit(0 if removed else 1)
 
 
-def _end_queued(report: EnqueueReport, as_json_: bool, *, strict: bool) -> NoReturn:
+def _end_queued(db: Database, report: EnqueueReport, as_json_: bool, *, strict: bool) -> NoReturn:
+    if not db.queue_status().workers:
+        remark("No worker runs yet: `pgrecall worker` takes them in.")
     if as_json_:
         print_json(as_json(report))
     else:

@@ -25,6 +25,7 @@ from pgrecall.cli.storage import StoredAs
 
 if TYPE_CHECKING:
     from pgrecall.collection import Collection
+    from pgrecall.database import Database
     from pgrecall.generations import Changes, Limited
     from pgrecall.reindex.work import Progress, ReindexReport
     from pgrecall.store.storage import Storage
@@ -74,9 +75,7 @@ def reindex(
             if action.plan:
                 print_plan(docs.plan_reindex(**wanted), as_json_=as_json_)
             elif action.queue:
-                print_hand_over(docs.enqueue_reindex(**limits, **wanted), as_json_=as_json_)
-                if not db.queue_status().workers:
-                    remark("No worker runs yet: `pgrecall worker` adds them.")
+                _hand_over(db, docs, wanted, limits, as_json_=as_json_)
             elif action.builds(changed=changed):
                 _build(docs, wanted, limits, shown=not quiet, as_json_=as_json_)
             if action.compare:
@@ -85,6 +84,14 @@ def reindex(
             if action.activate:
                 docs.activate(action.generation, force=action.force)
                 print_active(docs, as_json_=as_json_)
+
+
+def _hand_over(
+    db: Database, docs: Collection, wanted: Changes, limits: Limited, *, as_json_: bool
+) -> None:
+    print_hand_over(docs.enqueue_reindex(**limits, **wanted), as_json_=as_json_)
+    if not db.queue_status().workers:
+        remark("No worker runs yet: `pgrecall worker` adds them.")
 
 
 def _storage(docs: Collection, given: dict[str, Any]) -> Storage | None:

@@ -46,20 +46,7 @@ def known(
     )
     if not rows:
         return {}
-    stored = yield from fetch(
-        """
-        SELECT uri, document_id, content_hash FROM pgrecall.documents
-         WHERE collection_id = %s AND tenant_id = %s AND uri = ANY(%s) AND error IS NULL
-               AND generations @> ARRAY[%s::integer]
-        """,
-        [
-            generation.collection_id,
-            tenant_id,
-            [row[0] for row in rows],
-            generation.generation_id,
-        ],
-    )
-    documents = {uri: (document_id, digest) for uri, document_id, digest in stored}
+    documents = yield from _documents(generation, tenant_id, [row[0] for row in rows])
     return {
         url: Page(
             document_id=documents[url][0],
@@ -70,6 +57,21 @@ def known(
         for url, digest, etag, last_modified in rows
         if url in documents and documents[url][1] == digest
     }
+
+
+def _documents(
+    generation: Generation, tenant_id: str, uris: Sequence[str]
+) -> Flow[dict[str, tuple[UUID, bytes]]]:
+    """Identity and hash of those that the active generation holds as they are stored, by uri."""
+    rows = yield from fetch(
+        """
+        SELECT uri, document_id, content_hash FROM pgrecall.documents
+         WHERE collection_id = %s AND tenant_id = %s AND uri = ANY(%s) AND error IS NULL
+               AND generations @> ARRAY[%s::integer]
+        """,
+        [generation.collection_id, tenant_id, uris, generation.generation_id],
+    )
+    return {uri: (document_id, digest) for uri, document_id, digest in rows}
 
 
 def remember(
