@@ -79,7 +79,7 @@ def serve(fixed: float, each: float) -> None:
 
 def documents(chunks: int, *, long: bool) -> list[Document]:
     rng = random.Random(7)
-    texts = [" ".join(rng.choice(WORDS) for _ in range(150)) for _ in range(chunks)]
+    texts = [" ".join(rng.choice(WORDS) for _ in range(100)) for _ in range(chunks)]
     if long:
         return [Document(uri="long", text="\n\n".join(texts))]
     pairs = zip(texts[::2], texts[1::2], strict=True)
