@@ -24,7 +24,7 @@ _RANK_SHIFT = _LEVEL_SHIFT + 8
 BARRIER = np.int64(1 << 60)
 #: Less than any key: of a place that is not known, nor what stands behind it.
 UNKNOWN = np.int64(-1)
-_SENTENCE, _BLOCK = (np.int64(level << _LEVEL_SHIFT) for level in (Level.SENTENCE, Level.BLOCK))
+_BLOCK = np.int64(Level.BLOCK << _LEVEL_SHIFT)
 #: How many limits away the next cut is far: where exactly it stands decides nothing then, and a text whose
 #: places are all alike, without peaks, need not be known to its end.
 FAR = 8
@@ -201,8 +201,12 @@ def _next_cuts(
     whole = index < np.repeat(high, lengths)
     good = whole & (index >= np.repeat(low, lengths))
     whole &= index >= np.repeat(small, lengths)
-    rank = np.where(good & (keys >= _SENTENCE), 2, whole)
-    score = keys + (good.astype(np.int64) << (_LEVEL_SHIFT - 1)) + (rank << _RANK_SHIFT)
+    # Crumbs come last; of the same level, good ones first.
+    score = (
+        keys
+        + (good.astype(np.int64) << (_LEVEL_SHIFT - 1))
+        + (whole.astype(np.int64) << _RANK_SHIFT)
+    )
     best = score == np.repeat(np.maximum.reduceat(score, begins), lengths)
     # Of equal scores the last: text that repeats itself gives full chunks.
     return np.maximum.reduceat(np.where(best, index, -1), begins)

@@ -7,7 +7,6 @@ to its end is left to the next one: ``Window.cuts`` and ``Window.behind`` say wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
