@@ -1,11 +1,14 @@
 """Which of the places become cuts: decided by the text nearby, so that an edit moves no cut far away.
 
 A packer that fills chunks from the top has every later cut depend on every earlier one. Here each place gets
-a key: its level first, then a hash of the text around it. A place is a cut if its key is the greatest within
-``reach`` tokens on either side. That depends on nothing else, whatever happens elsewhere in the text; two
-cuts are at least ``reach`` tokens apart, and mostly not much more than twice as far. The parts that are
-longer than the limit are cut again, from place to place, each time at the greatest key that leaves well
-filled parts.
+a key: its level first, then a hash of the text around it. All places begin as cuts. From the least key to the
+greatest, each goes if what stands on both sides of it fits into one chunk. What decides about a place are
+those near it that have lesser keys, in turn those near these, and so on: keys that fall many times in a row
+are rare (the chance of n is 1/n!), so an edit seldom moves a cut that is two chunks away. No two neighbours that
+are left would fit into one chunk.
+
+A unit that is a little longer than a chunk, such as a long paragraph, is parted by itself before: into few
+pieces of a good size.
 """
 
 from __future__ import annotations
@@ -26,12 +29,12 @@ BARRIER = np.int64(1 << 60)
 UNKNOWN = np.int64(-1)
 _BLOCK = np.int64(Level.BLOCK << _LEVEL_SHIFT)
 #: How many limits away the next cut is far: where exactly it stands decides nothing then, and a text whose
-#: places are all alike, without peaks, need not be known to its end.
+#: places are all alike need not be known to its end.
 FAR = 8
 #: Limits of the longest unit that is parted by itself.
 UNIT = 3
-#: How often what can be decided is. Mostly a dozen times is enough; not for keys that go on falling, or are all
-#: the same, as in a text that repeats itself.
+#: How many rounds of decisions there are. Mostly a dozen is enough; not for keys that go on falling, or are all the
+#: same, as in a text that repeats itself: what is open then is filled from the left.
 ROUNDS = 24
 
 
