@@ -4,8 +4,8 @@ A packer that fills chunks from the top has every later cut depend on every earl
 a key: its level first, then a hash of the text around it. All places begin as cuts. From the least key to the
 greatest, each goes if what stands on both sides of it fits into one chunk. What decides about a place are
 those near it that have lesser keys, in turn those near these, and so on: keys that fall many times in a row
-are rare (the chance of n is 1/n!), so an edit seldom moves a cut that is two chunks away. No two neighbours that
-are left would fit into one chunk.
+are rare (the chance of n is 1/n!), so an edit seldom moves a cut that is two chunks away. No two neighbours
+that are left would fit into one chunk.
 
 A unit that is a little longer than a chunk, such as a long paragraph, is parted by itself before: into few
 pieces of a good size.
@@ -33,8 +33,8 @@ _BLOCK = np.int64(Level.BLOCK << _LEVEL_SHIFT)
 FAR = 8
 #: Limits of the longest unit that is parted by itself.
 UNIT = 3
-#: How many rounds of decisions there are. Mostly a dozen is enough; not for keys that go on falling, or are all the
-#: same, as in a text that repeats itself: what is open then is filled from the left.
+#: How many rounds of decisions there are. Mostly a dozen is enough; not for keys that go on falling, or are all
+#: the same, as in a text that repeats itself: what is open then is filled from the left.
 ROUNDS = 24
 
 
