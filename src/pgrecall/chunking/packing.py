@@ -27,6 +27,8 @@ _RANK_SHIFT = _LEVEL_SHIFT + 8
 BARRIER = np.int64(1 << 60)
 #: Less than any key: of a place that is not known, nor what stands behind it.
 UNKNOWN = np.int64(-1)
+#: Tokens of the line break between two paragraphs.
+_BREAK = 2
 _BLOCK = np.int64(Level.BLOCK << _LEVEL_SHIFT)
 #: How many limits away the next cut is far: where exactly it stands decides nothing then, and a text whose
 #: places are all alike need not be known to its end.
@@ -204,6 +206,8 @@ def _next_cuts(
     whole = index < np.repeat(high, lengths)
     good = whole & (index >= np.repeat(low, lengths))
     whole &= index >= np.repeat(small, lengths)
+    # What is so short is the line break behind the text, and no crumb.
+    whole |= gaps.tokens[index] >= np.repeat(last_tokens - _BREAK, lengths)
     # Crumbs come last; of the same level, good ones first.
     score = (
         keys
