@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import textwrap
 from collections.abc import Callable
-from itertools import cycle
+from itertools import cycle, pairwise
 
 import pytest
 
-from pgrecall.chunking import split
+from pgrecall.chunking import ChunkConfig, split
 from pgrecall.tokens import open_tokenizer
 from pgrecall.types import Markup
 
@@ -112,3 +113,43 @@ def test_an_edited_paragraph_makes_few_chunks_new(name: str, markup: Markup) -> 
     for at, edit in zip(rng.sample(bodies, 20), cycle(edits), strict=False):
         new = embedded(edit(paragraphs, at, rng), markup, name) - before
         assert len(new) <= MOST_NEW, f"{edit.__name__} paragraph {at}"
+
+
+def sentences(rng: random.Random) -> list[str]:
+    return [paragraph(rng).split(". ")[0].rstrip(".") + "." for _ in range(1900)]
+
+
+def wrapped(rng: random.Random) -> list[str]:
+    return [textwrap.fill(text, 72) for text in document(rng, "plain")]
+
+
+@pytest.mark.parametrize("kind", ["markdown", "plain", "wrapped", "sentences"])
+def test_random_edits_stay_where_they_are(kind: str) -> None:
+    rng = random.Random(kind)
+    markup: Markup = "markdown" if kind == "markdown" else "plain"
+    makers = {"wrapped": wrapped, "sentences": sentences}
+    paragraphs = makers[kind](rng) if kind in makers else document(rng, markup)
+    before = embedded(paragraphs, markup, "wordllama")
+    assert 150 < len(before) < 350
+    bodies = [i for i, text in enumerate(paragraphs) if not text.startswith("#")]
+    edits: list[Edit] = [changed, inserted, deleted]
+    new = [
+        len(embedded(edit(paragraphs, at, rng), markup, "wordllama") - before)
+        for at, edit in zip(rng.sample(bodies, 100), cycle(edits), strict=False)
+    ]
+    # One in a few hundred makes more: where a paragraph divides a chunk, and all around it is full.
+    assert sum(count > MOST_NEW for count in new) <= 1
+    assert max(new) <= MOST_NEW + 1
+    assert sum(new) <= 2.4 * len(new)
+
+
+def test_no_two_neighbours_would_fit_into_one_chunk() -> None:
+    rng = random.Random(3)
+    text = "\n\n".join(sentences(rng))
+    config = ChunkConfig(overlap_tokens=0)
+    tokenizer = open_tokenizer("wordllama")
+    chunks = split(text, config, tokenizer=tokenizer)
+    # The sizes that decide count the blank lines behind, and a little slack.
+    least = config.max_tokens - 8
+    for one, other in pairwise(chunks):
+        assert tokenizer.count(text[one.start : other.end]) > least

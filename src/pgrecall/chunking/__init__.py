@@ -5,12 +5,10 @@ sentence begins. Units that are longer than a chunk get further places at their 
 the cuts are chosen among the places, so that each cut depends on the text nearby and on nothing else:
 
 1. Headings cut, the stronger ones first; a section shorter than ``min_tokens`` stays with a neighbour.
-2. A section that does not fit into one chunk is cut at the *peaks*: a place is a peak if no place within
-   ``reach`` tokens (half a chunk) on either side is better. Better is what begins a larger unit; among
-   equals, a hash of the text around the place decides, which is as good as chance but comes out the same in
-   every version of the document. Peaks are at least half a chunk apart, mostly not much more than one.
-3. Between peaks that are more than a chunk apart, cuts are added from the left, again at the best place in
-   reach.
+2. Of the other places, each goes if what stands on both sides of it fits into one chunk: the worst first,
+   the best last. Better is what begins a larger unit; among equals, a hash of the text around the place
+   decides, which is as good as chance but comes out the same in every version of the document.
+3. A paragraph, or another unit, of up to three chunks is parted before that, into few pieces of a good size.
 
 So an edit moves the cuts around it; those further away see the same text as before and stay, and their
 chunks need not be embedded again. Overlap, which repeats the last sentences of the chunk before, is taken

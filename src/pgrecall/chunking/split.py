@@ -147,7 +147,7 @@ class _Splitter:
             # Where not a single cut can be told, the window is too short.
             ahead = size if cuts.last.offset > at.offset else 2 * ahead
             at = cuts.last
-            behind = window.behind(at.offset)
+            behind = window.behind(at)
             source.drop(behind)
             self._reading.parser.forget(source.origin)
             at = replace(at, offset=at.offset - behind)

@@ -7,11 +7,11 @@ to its end is left to the next one: ``Window.cuts`` and ``Window.behind`` say wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from pgrecall.chunking import packing
 from pgrecall.chunking.boundaries import RUNS, IntArray, Level, Places
@@ -23,6 +23,8 @@ from pgrecall.chunking.headers import Headers
 from pgrecall.chunking.meter import Meter, Pieces
 from pgrecall.chunking.outline import Outline, Reading, outline
 from pgrecall.chunking.packing import Gaps
+
+Flags = npt.NDArray[np.bool_]
 
 #: Characters of blanks that are kept to know where their run began: megabytes would be read over and over.
 _BLANKS = 65_536
@@ -41,14 +43,14 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A cut that is known: where, whether a heading begins there, and the limit of chunks up to the next peak.
+    """A cut that is known: where, whether a heading begins there, and in which round it was decided.
 
-    No limit: it is a peak itself, or a heading, and those behind it follow from it.
+    No round: it is one of many in text that repeats itself, and those behind it follow from it.
     """
 
     offset: int = 0
     fresh: bool = True
-    limit: int | None = None
+    since: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,6 @@ class Cuts:
 
     runs: list[list[int]]
     last: Known
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """What stands between two edges: whether it is too long for one chunk, and the limit of its chunks.
-
-    No limit: it is so long that headings at its end have no say in its beginning.
-    """
-
-    long: bool
-    limit: int | None
 
 
 class Window:
@@ -98,7 +89,6 @@ class Window:
         self.outline: Outline = outline(text, reading, stretch.origin)
         self._smallest = self._limit(config.max_tokens // 4 + 2)
         self._offsets, self._gaps = self._candidates()
-        self._reach = (config.max_tokens - config.overlap_tokens) // 2
 
     @property
     def candidates(self) -> Places:
@@ -124,106 +114,96 @@ class Window:
 
         The known one alone: the window has to be longer.
         """
-        tokens = self._gaps.tokens
         first = int(self._offsets.searchsorted(at.offset))
-        known = len(tokens) - 1 if self._ends else self._known()
-        near = min(self._config.min_tokens, self._reach)
-        # What is less than that many tokens behind it may turn out to be the better heading.
-        bound = int(tokens[known]) - (0 if self._ends or self._markup != "markdown" else near)
+        near = min(self._config.min_tokens, self._config.max_tokens // 2)
         borders = self._borders(near)
-        sure = borders & (self._ends | (tokens + near <= tokens[known]))
-        edges = np.concatenate([[first], first + 1 + np.flatnonzero(sure[first + 1 :])])
-        gaps = packing.fenced(self._gaps, borders)
-        sections = self._sections(edges, bound, at)
-        cuts = np.sort(np.concatenate([edges, self._peaks(gaps, edges, bound, sections)]))
-        run = packing.filled(gaps, cuts, self._limits(cuts, edges, sections, at))
-        far, limit = self._far(int(cuts[-1]), edges, bound, at)
-        return self._cuts(np.concatenate([run, far]), edges, at, limit if len(far) else None)
-
-    def _cuts(self, run: IntArray, edges: IntArray, at: Known, limit: int | None) -> Cuts:
-        """The run of cuts, divided at the edges."""
-        ends = [*run.searchsorted(edges[1:]).tolist(), len(run) - 1]
-        begins = run.searchsorted(edges).tolist()
-        offsets: list[int] = self._offsets[run].tolist()
-        runs = [offsets[i : j + 1] for i, j in zip(begins, ends, strict=True)]
-        if len(offsets) == 1:
-            return Cuts(runs, at)
-        return Cuts(runs, Known(offsets[-1], len(runs[-1]) == 1, limit))
-
-    def _sections(self, edges: IntArray, bound: int, at: Known) -> list[_Section]:
-        """What begins at each edge: the last one is open, and the first perhaps the rest of a long one."""
-        far = packing.FAR * self._config.max_tokens
-        limits = self._limits_of(edges)
-        sizes = np.diff(self._gaps.tokens[edges])
-        columns = (sizes > limits).tolist(), limits.tolist(), (sizes > far).tolist()
-        found = [
-            _Section(long, None if distant else limit)
-            for long, limit, distant in zip(*columns, strict=True)
-        ]
-        found.append(_Section(bool(bound - self._gaps.tokens[edges[-1]] > far), None))
-        if not at.fresh:
-            found[0] = _Section(long=True, limit=None)
-        return found
-
-    def _peaks(
-        self, gaps: Gaps, edges: IntArray, bound: int, sections: Sequence[_Section]
-    ) -> IntArray:
-        """The peaks behind the first edge, within what does not fit into one chunk."""
-        peaks = np.flatnonzero(packing.peaks(gaps, self._reach) & (gaps.keys < packing.BARRIER))
-        # A peak is one whatever follows if all that is near enough to be greater is known.
-        sure = self._ends | (gaps.tokens[peaks] + self._reach <= bound)
-        peaks = peaks[sure & (peaks > edges[0])]
-        long = np.array([section.long for section in sections])
-        chosen: IntArray = peaks[long[edges.searchsorted(peaks, "right") - 1]]
-        return chosen
-
-    def _limits(
-        self, cuts: IntArray, edges: IntArray, sections: Sequence[_Section], at: Known
-    ) -> IntArray:
-        """How long the chunks between two cuts may be."""
-        of_pair = edges.searchsorted(cuts[:-1], "right") - 1
-        limits = self._limits_of(cuts)
-        whole = np.array([section.limit or 0 for section in sections], np.int64)[of_pair]
-        limits = np.where(whole > 0, whole, limits)
-        if at.limit:
-            limits[:1] = at.limit
-        return limits
-
-    def _limits_of(self, cuts: IntArray) -> IntArray:
-        """The limit between a candidate and the next, by the longest header there, unless that is far."""
-        costs = self._costs
-        if len(costs) == 1:
-            return np.full(len(cuts) - 1, self._limit(costs[0]), np.int64)
-        tokens, begins = self._gaps.tokens, self.outline.starts
-        far = tokens.searchsorted(tokens[cuts[:-1]] + packing.FAR * self._config.max_tokens)
-        starts = self._offsets[cuts[:-1]]
-        ends = self._offsets[np.minimum(cuts[1:], np.maximum(far, cuts[:-1]))]
-        first = np.searchsorted(begins, starts, "right") - 1
-        last = np.searchsorted(begins, np.maximum(ends - 1, starts), "right")
-        return np.array(
-            [
-                self._limit(costs[i] if j - i == 1 else max(costs[i:j]))
-                for i, j in zip(first.tolist(), last.tolist(), strict=True)
-            ],
-            np.int64,
+        limits = self._limits(borders)
+        gaps = self._seen(packing.fenced(self._gaps, borders), limits)
+        if len(gaps.keys) <= first + 1:
+            return Cuts([[at.offset]], at)
+        limits = limits[: len(gaps.keys)]
+        chosen = packing.candidates(gaps, limits)
+        if at.since is not None:
+            chosen = chosen[chosen >= first]
+        keys = gaps.keys[chosen]
+        if not self._ends:
+            keys[-1] = packing.UNKNOWN
+        left, rounds = packing.merged(
+            Gaps(keys, gaps.tokens[chosen]), limits[chosen], at.since or 0
         )
+        left = chosen[left]
+        cuts, rounds = self._filled(
+            Gaps(gaps.keys[left], gaps.tokens[left]),
+            limits[left],
+            rounds,
+            int(left.searchsorted(first)),
+        )
+        return self._runs(left[cuts], borders, rounds) if len(cuts) > 1 else Cuts([[at.offset]], at)
+
+    def _filled(
+        self, gaps: Gaps, limits: IntArray, rounds: IntArray, first: int
+    ) -> tuple[IntArray, IntArray]:
+        """The cuts from the first on, and the round of each."""
+        decided = first + 1 + np.flatnonzero(rounds[first + 1 :] < packing.ROUNDS)
+        cuts = packing.filled(gaps, limits, np.append(first, decided))
+        # What is unknown changes one more candidate in each round.
+        known = len(limits) - 1 - packing.ROUNDS
+        if not self._ends and known > cuts[-1]:
+            bound = int(gaps.tokens[known])
+            far = packing.filled_far(gaps, limits, int(cuts[-1]), bound)
+            cuts = np.append(cuts, np.array(far, np.int64))
+        return cuts, rounds[cuts]
+
+    def _runs(self, cuts: IntArray, borders: Flags, rounds: IntArray) -> Cuts:
+        """The cuts, divided at the borders."""
+        edges = np.flatnonzero(borders[cuts[1:]]) + 1
+        offsets: list[int] = self._offsets[cuts].tolist()
+        begins = [0, *edges.tolist()]
+        ends = [*begins[1:], len(offsets) - 1]
+        runs = [offsets[i : j + 1] for i, j in zip(begins, ends, strict=True)]
+        since = int(rounds[-1])
+        last = Known(offsets[-1], len(runs[-1]) == 1, since if since < packing.ROUNDS else None)
+        return Cuts(runs, last)
+
+    def _seen(self, gaps: Gaps, limits: IntArray) -> Gaps:
+        """The candidates that are so whatever follows the window; the first may be UNKNOWN."""
+        keys, tokens = gaps.keys.copy(), gaps.tokens
+        if not self._begins:
+            keys[0] = packing.UNKNOWN
+        if self._ends:
+            return Gaps(keys, tokens)
+        last = self._known()
+        if self._markup == "markdown":
+            # What is nearer may turn out to be the better heading, or to have a longer header.
+            near = int(1.5 * self._config.max_tokens)
+            last = int(tokens.searchsorted(tokens[last] - near, "right")) - 1
+        last = packing.before_unit(Gaps(keys[: last + 1], tokens), limits)
+        return Gaps(keys[: last + 1], tokens[: last + 1])
+
+    def _limits(self, borders: Flags) -> IntArray:
+        """How long a chunk around each candidate may be, by the longest header there."""
+        costs, tokens, starts = self._costs, self._gaps.tokens, self.meter.starts
+        if len(costs) == 1 or not len(starts):
+            return np.full(len(tokens), self._limit(max(costs)))
+        reach = self._config.max_tokens
+        low = starts[np.maximum(tokens - reach, 0)]
+        high = starts[np.minimum(tokens + reach, len(starts) - 1)]
+        # Nothing is joined across a border.
+        edges = np.concatenate([[0], self._offsets[borders], [len(self.text) + 1]])
+        next_ = edges.searchsorted(self._offsets, "right")
+        low = np.maximum(low, edges[next_ - 1])
+        high = np.minimum(high, edges[next_] - 1)
+        begins = np.array(self.outline.starts)
+        first, last = (begins.searchsorted(offsets, "right") for offsets in (low, high))
+        limit = np.array(list(map(self._limit, costs)))
+        return -packing.range_max(-limit, first - 1, last)
 
     @cached_property
     def _costs(self) -> list[int]:
         """Tokens of the header of each section."""
         return list(map(self._headers.cost, self.outline.paths))
 
-    def _far(self, last: int, edges: IntArray, bound: int, at: Known) -> tuple[IntArray, int]:
-        """The cuts behind the last peak, if the next one is far away wherever it is; and their limit."""
-        bound -= self._reach
-        long = bound - int(self._gaps.tokens[last]) > packing.FAR * self._config.max_tokens
-        if self._ends or not long:
-            return np.empty(0, np.int64), 0
-        carried = at.limit if last == edges[0] else None
-        limit = carried or int(self._limits_of(np.array([last, len(self._offsets) - 1]))[0])
-        return np.array(packing.filled_far(self._gaps, last, bound, limit), np.int64), limit
-
-    def _borders(self, near: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def _borders(self, near: int) -> Flags:
         """The start and end of the text, and the headings that start a chunk, if they are in the window."""
         borders = np.zeros(len(self._offsets), bool)
         index = np.flatnonzero(self._gaps.levels >= Level.SECTION)
@@ -249,10 +229,11 @@ class Window:
         known = end if long else min(last, end)
         return max(int(self._offsets.searchsorted(known, "right")) - 1, 0)
 
-    def behind(self, cut: int) -> int:
+    def behind(self, cut: Known) -> int:
         """Where the next window may begin: what it finds from the cut on is what this one would find."""
-        # All that a peak, a unit that is refined, an overlap and a fingerprint look back at.
-        token = max(self.meter.index(cut) - 2 * self._config.max_tokens, 0)
+        # All that a unit, the longest header, an overlap and a fingerprint look back at.
+        reach = packing.UNIT + 2 if cut.since is not None else packing.UNIT + 2 + packing.ROUNDS
+        token = max(self.meter.index(cut.offset) - reach * self._config.max_tokens, 0)
         start = max(int(self.meter.starts[token]) - BEFORE, 0)
         run = len(self.text[:start].rstrip(RUNS))
         start = run if start - run <= _BLANKS else start
