@@ -30,7 +30,7 @@ from filters import SHARES, noisy, questions, sources
 import pgrecall
 from pgrecall import ChunkConfig, Document
 from pgrecall.store import migrate
-from pgrecall.tokens import Tokenizer, open_tokenizer
+from pgrecall.tokens import Tokenizer
 from pgrecall.types import FloatArray
 
 K = 10
@@ -77,21 +77,22 @@ def number_of(identity: str) -> int:
 
 
 class StoredVectors:
-    """An embedder that knows the vector of each text already, by the number at its end."""
+    """The static embedder, which knows the vector of each text already, by the number at its end."""
 
     name = "stored"
     max_tokens = 8_192
 
     def __init__(self, vectors: FloatArray) -> None:
         self._vectors = vectors
+        self._static = pgrecall.open_embedder("static")
         self.dimensions = vectors.shape[1]
-        self.tokenizer: Tokenizer = open_tokenizer("wordllama")
+        self.tokenizer: Tokenizer = self._static.tokenizer
 
     def embed_documents(self, texts: Sequence[str]) -> FloatArray:
         return self._vectors[[int(text.rsplit(" ", 1)[1]) for text in texts]]
 
     def embed_query(self, text: str) -> FloatArray:
-        raise NotImplementedError("Questions come as vectors.")
+        return self._static.embed_query(text)
 
 
 class PgRecall:
