@@ -12,13 +12,33 @@ LANGUAGE sql IMMUTABLE AS $$
         || ', NULL::bigint, NULL::bigint, NULL::text, true'
 $$;
 
--- The text score of a chunk c, as SQL: the weighted sum of the ranks of the terms.
+-- The words of a chunk c, read once. Where they are stored outside of the row, each ts_rank would read them again.
+-- Labels are not needed, since all of them weigh 1.
+CREATE FUNCTION pgrecall.words_read()
+RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'setweight(c.tsv, ''D'')'
+$$;
+
+-- The text score of a chunk c, as SQL: the weighted sum of the ranks of the terms, however many there are.
 CREATE FUNCTION pgrecall.text_score(terms text, weights text)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'CASE WHEN ' || terms || ' IS NOT NULL THEN'
-        || ' (SELECT sum(weight * ts_rank(''{1,1,1,1}'', c.tsv, term, 1))::double precision'
-        || ' FROM unnest(' || terms || ', ' || weights || ') AS q (term, weight)) END'
+        || ' (SELECT sum(q.weight * ts_rank(''{1,1,1,1}'', r.words, q.term, 1))::double precision'
+        || ' FROM (SELECT ' || pgrecall.words_read() || ' AS words OFFSET 0) AS r,'
+        || ' unnest(' || terms || ', ' || weights || ') AS q (term, weight)) END'
+$$;
+
+-- The same of so many terms of a request $1, written out: for hundreds of rows, as many subqueries take longer than
+-- the ranks. A sum in the same order has the same rounding.
+CREATE FUNCTION pgrecall.text_score(terms integer)
+RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT '(' || string_agg(
+               format('($1).weights[%1$s] * ts_rank(''{1,1,1,1}'', c.words, ($1).terms[%1$s], 1)', i), ' + ' ORDER BY i)
+        || ')::double precision'
+      FROM generate_series(1, terms) AS i
 $$;
 
 -- What nearly all searches of vectors are, an index scan without any condition, is done by functions of each
@@ -130,18 +150,19 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- The rows whose words answer best, as SQL: $1 is the request, $2 how many, $3 which rows are ranked.
-CREATE FUNCTION pgrecall.text_sql(g pgrecall.target, condition text)
+CREATE FUNCTION pgrecall.text_sql(g pgrecall.target, r pgrecall.request)
 RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT format(
-        'SELECT array_agg(hit ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal)'
-        '  FROM (SELECT hit FROM (SELECT ROW(%s)::pgrecall.hit AS hit FROM pgrecall.chunks_g%s AS c'
-        '                          WHERE c.tsv @@ $3%s OFFSET 0) AS ranked'
-        '         ORDER BY (hit).text_score DESC, (hit).document_id, (hit).ordinal LIMIT $2) AS best',
+        'SELECT array_agg(ROW(%s)::pgrecall.hit ORDER BY c.text_score DESC, c.document_id, c.ordinal)'
+        '  FROM (SELECT * FROM (SELECT c.*, %s AS text_score'
+        '          FROM (SELECT c.*, %s AS words FROM pgrecall.chunks_g%s AS c'
+        '                 WHERE c.tsv @@ $3%s OFFSET 0) AS c OFFSET 0) AS c'
+        '         ORDER BY c.text_score DESC, c.document_id, c.ordinal LIMIT $2) AS c',
         pgrecall.hit_columns(
-            g.storage, pgrecall.distance(g.storage, '($1).embedding'),
-            pgrecall.text_score('($1).terms', '($1).weights')),
-        g.generation_id, coalesce(' AND ' || condition, ''))
+            g.storage, pgrecall.distance(g.storage, '($1).embedding'), 'c.text_score'),
+        pgrecall.text_score(cardinality(r.terms)), pgrecall.words_read(),
+        g.generation_id, coalesce(' AND ' || r.condition, ''))
 $$;
 
 -- Up to how many matching rows they are searched exactly. If m of n rows match, an exact search costs m times
@@ -250,22 +271,21 @@ RETURNS pgrecall.hit[]
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off AS $$
 DECLARE
-    statement text := pgrecall.text_sql(g, r.condition);
-    every constant tsquery := pgrecall.candidates(
-        r.terms, r.weights, r.expected, g.chunk_count, 'Infinity');
+    statement constant text := pgrecall.text_sql(g, r);
     enough double precision := pgrecall.text_enough(g, r, wanted);
     selecting tsquery;
     hits pgrecall.hit[];
 BEGIN
     IF r.bm25 IS NOT NULL THEN
         RETURN pgrecall.bm25_arm(g, r, wanted);
-    ELSIF every IS NULL THEN
+    ELSIF r.terms IS NULL THEN
         RETURN NULL;
     END IF;
     LOOP
         selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count, enough);
         EXECUTE statement INTO hits USING r, wanted, selecting;
-        EXIT WHEN selecting = every OR cardinality(hits) >= wanted;
+        EXIT WHEN cardinality(hits) >= wanted
+            OR selecting = pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count, 'Infinity');
         enough := enough * 4;
     END LOOP;
     RETURN hits;

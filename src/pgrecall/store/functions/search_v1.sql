@@ -126,9 +126,13 @@ RETURNS SETOF pgrecall.hit
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN QUERY
-    WITH united AS (
-        SELECT DISTINCT ON (h.tenant_id, h.document_id, h.ordinal) h.*
-          FROM unnest(candidates) AS h
+    WITH hits AS MATERIALIZED (
+        SELECT h.*, row_number() OVER () AS i FROM unnest(candidates) AS h
+    ), united AS (
+        -- Ranked without their texts, which would be copied by each sort.
+        SELECT DISTINCT ON (h.tenant_id, h.document_id, h.ordinal)
+               h.i, h.document_id, h.ordinal, h.vector_score, h.text_score
+          FROM hits AS h
          ORDER BY h.tenant_id, h.document_id, h.ordinal
     ), ranked AS (
         SELECT u.*,
@@ -142,7 +146,7 @@ BEGIN
           FROM united AS u
         WINDOW every AS ()
     ), scored AS (
-        SELECT s.*, CASE
+        SELECT s.i, s.v_rank, s.t_rank, CASE
                WHEN coalesce(s.t_high, 0) = 0 THEN s.vector_score
                WHEN fusion = 'rrf' THEN
                    2 * weight / (60 + s.v_rank) + coalesce(2 * (1 - weight) / (60 + s.t_rank), 0)
@@ -153,13 +157,14 @@ BEGIN
                    + (1 - weight) * s.text_score / s.t_high
                END AS fused
           FROM ranked AS s
+         ORDER BY fused DESC, s.v_rank
+         LIMIT k
     )
-    SELECT f.content, f.fused, f.uri, f.title, f.metadata, f.tenant_id, f.document_id, f.ordinal,
-           f.start_offset, f.end_offset, f.page, f.headings, f.vector_score, f.text_score,
+    SELECT h.content, f.fused, h.uri, h.title, h.metadata, h.tenant_id, h.document_id, h.ordinal,
+           h.start_offset, h.end_offset, h.page, h.headings, h.vector_score, h.text_score,
            f.v_rank, f.t_rank, fuse.strategy, true
-      FROM scored AS f
-     ORDER BY f.fused DESC, f.v_rank
-     LIMIT k;
+      FROM scored AS f JOIN hits AS h USING (i)
+     ORDER BY f.fused DESC, f.v_rank;
 END
 $$;
 
@@ -342,7 +347,7 @@ BEGIN
         breadth := NULL;
         selecting := pgrecall.candidates(r.terms, r.weights, r.expected, g.chunk_count,
                                          pgrecall.text_enough(g, r, wanted));
-        statement := CASE WHEN r.bm25 IS NULL THEN pgrecall.text_sql(g, r.condition)
+        statement := CASE WHEN r.bm25 IS NULL THEN pgrecall.text_sql(g, r)
                      ELSE pgrecall.bm25_sql(g, r) END;
         PERFORM set_config('enable_sort', CASE WHEN r.bm25 IS NULL THEN 'on' ELSE 'off' END, true),
                 set_config('enable_seqscan', 'off', true);
