@@ -4,20 +4,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pgrecall import telemetry
 from pgrecall.embed.base import Embedder
 from pgrecall.embed.declared import DeclaredEmbedder
 from pgrecall.embed.steps import embed_queries
-from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, MissingExtra
+from pgrecall.errors import (
+    CredentialsMissing,
+    EmbeddingError,
+    InvalidArgument,
+    MissingExtra,
+    PgrecallError,
+)
 from pgrecall.flow import Flow
 from pgrecall.store import graph, indexes, queries, recall
 from pgrecall.store.collections import Generation
 from pgrecall.store.recall import RecallReport
 from pgrecall.store.together import together
 from pgrecall.store.vectors import storable
+from pgrecall.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +84,8 @@ def measure_recall(
     """Measure with so many questions: logged ones, at most half, and pieces of the stored texts.
 
     Where the embedder is only a name, or finds no words in them, with stand-ins for questions, made of stored
-    vectors. Raises
-    InvalidArgument where all is exact, EmbeddingError if ``afford`` refuses the tokens of the questions.
+    vectors. Raises InvalidArgument where all is exact, EmbeddingError if the embedder fails, or ``afford``
+    refuses the tokens of the questions.
     """
     if isinstance(embedder, DeclaredEmbedder):
         return (yield from recall.measure(generation, None, stand_ins=questions))
@@ -86,9 +93,21 @@ def measure_recall(
     asked = logged + (yield from recall.questions(generation, questions - len(logged)))
     if not afford(sum(map(embedder.tokenizer.count, asked))):
         raise EmbeddingError("The budget has nothing left for its questions.")
-    embeddings = (yield from embed_queries(embedder, asked)) if asked else []
+    embeddings = (yield from _embedded(embedder, asked)) if asked else []
     usable = [each for each in embeddings if storable(each, generation.storage.element)]
     if not usable:
         return (yield from recall.measure(generation, None, stand_ins=questions))
     report = yield from recall.measure(generation, usable)
     return replace(report, logged=len(logged))
+
+
+def _embedded(embedder: Embedder, asked: Sequence[str]) -> Flow[Sequence[FloatArray]]:
+    """The questions as vectors. Raises EmbeddingError for whatever an embedder of the user's own may raise."""
+    try:
+        return (yield from embed_queries(embedder, asked))
+    except PgrecallError:
+        raise
+    except Exception as exc:
+        raise EmbeddingError(
+            f"{embedder.name} embeds no questions: {type(exc).__name__}: {exc}"
+        ) from exc

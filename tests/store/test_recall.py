@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import pgrecall
 from pgrecall import Collection, Document, EmbeddedChunk, EmbeddedDocument, errors
 from pgrecall.flow import run
 from pgrecall.store import recall
+from pgrecall.types import FloatArray
 from tests.embedders import TinyEmbedder
 
 ROWS, DIMENSIONS = 4000, 24
@@ -235,3 +236,28 @@ def test_without_the_key_of_its_embedder(database_url: str) -> None:
             for n, row in enumerate(vectors)
         )
         assert stored(docs)[1] == 2100
+
+
+class _Speechless(TinyEmbedder):
+    """An embedder of somebody's own, whose questions fail in a way of its own."""
+
+    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
+        whole = TinyEmbedder(self.dimensions)
+        return np.array([whole.embed_query(text) for text in texts])
+
+    def embed_query(self, text: str) -> FloatArray:
+        raise ZeroDivisionError("no question today")
+
+
+def test_questions_that_fail_cost_no_document(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("docs", embedder=_Speechless(DIMENSIONS))
+        docs.url = db.url  # type: ignore[attr-defined]
+        report = docs.ingest(Document(uri=f"d{n}", text=f"number {n}") for n in range(2100))
+        assert (report.new, report.failed) == (2100, [])
+        assert stored(docs) == (None, None)
+        assert "was not measured: tiny embeds no questions: ZeroDivisionError" in caplog.text
+        with pytest.raises(errors.EmbeddingError, match="no question today"):
+            docs.measure_recall()
