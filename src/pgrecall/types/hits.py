@@ -19,7 +19,7 @@ Order: TypeAlias = Literal["best_first", "best_last"]
 Where: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Hit:
     """A chunk that was found."""
 
