@@ -26,8 +26,11 @@ FUNCTIONS = (
     "bm25_v1",
     "queries_v1",
     "reuse_v1",
-    # Last of those that name types of pgvector: it says where they are found.
+    "fusion_v1",
     "search_v1",
+    "explain_v1",
+    # After those that name types of pgvector: it says where they are found.
+    "searchpath_v1",
     "changes_v1",
 )
 
