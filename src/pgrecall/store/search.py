@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from json import JSONDecoder
 from numbers import Integral, Real
 from typing import Any, cast
 from uuid import UUID
@@ -86,8 +87,11 @@ def _check_share(name: str, value: object) -> None:
         raise InvalidArgument(f"The {name} must be a number from 0 to 1, not {value!r}.")
 
 
+#: Without what json.loads does before, for texts of any encoding: three quarters of its time for short ones.
+_decode = JSONDecoder().raw_decode
+
 _COLUMNS = """
-    SELECT content, score, uri, title, metadata, tenant_id, document_id, ordinal, start_offset,
+    SELECT content, score, uri, title, metadata::text, tenant_id, document_id, ordinal, start_offset,
            end_offset, page, headings, vector_score, text_score, vector_rank, text_rank, strategy,
            complete
       FROM pgrecall."""
@@ -136,7 +140,7 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
 
 #: Without the columns that say nothing here: five of eighteen, which take as long to send and read.
 _NEAREST = """
-    SELECT content, score, uri, title, metadata, tenant_id, document_id, ordinal, start_offset,
+    SELECT content, score, uri, title, metadata::text, tenant_id, document_id, ordinal, start_offset,
            end_offset, page, headings, strategy
       FROM {}(%s, %s, %s::integer, %s::integer, %s::double precision)
 """
@@ -247,5 +251,6 @@ def _hit(row: Row, names: Sequence[str] = _FIELDS) -> Hit:
     hit = object.__new__(Hit)
     values = vars(hit)
     values.update(zip(names, row, strict=False))
+    values["metadata"], _ = _decode(row[4])
     values["headings"] = tuple(row[11])
     return hit
