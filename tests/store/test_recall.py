@@ -261,3 +261,29 @@ def test_questions_that_fail_cost_no_document(
         assert "was not measured: tiny embeds no questions: ZeroDivisionError" in caplog.text
         with pytest.raises(errors.EmbeddingError, match="no question today"):
             docs.measure_recall()
+
+
+@pytest.mark.parametrize("left", [0, 4])
+def test_a_scan_that_comes_back_short_is_followed_by_an_exact_one(
+    database_url: str, left: int
+) -> None:
+    """All that the index has near the question but a few are rows that were deleted."""
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("docs", embedder=TinyEmbedder(DIMENSIONS))
+        docs.ingest(
+            Document(uri=f"d{n}", text=f"number {n} of {n % 97} and {n % 61}") for n in range(2500)
+        )
+        question = docs.search("number 7 of 7", mode="vector")[0].text
+        near = docs.search(question, mode="vector", exact=True, k=200)
+        with psycopg.connect(db.url, autocommit=True) as connection:
+            connection.execute("ALTER TABLE pgrecall.chunks_g1 SET (autovacuum_enabled = off)")
+            docs.delete([hit.uri for hit in near[left:]])
+            sql = "SELECT uri, vector_rank, strategy FROM pgrecall.search_vector('docs', %s, ef_search => 20)"
+            embedded = TinyEmbedder(DIMENSIONS).embed_query(question)
+            rows = connection.execute(sql, [str(embedded.tolist())]).fetchall()
+        hits = docs.search(question, mode="vector", ef_search=20)
+        truth = docs.search(question, mode="vector", exact=True)
+        assert (hits.strategy, hits.complete, len(hits)) == ("exact", True, 10)
+        assert [hit.uri for hit in hits] == [hit.uri for hit in truth]
+        assert [hit.vector_rank for hit in hits] == list(range(1, 11))
+        assert rows == [(hit.uri, rank, "exact") for rank, hit in enumerate(truth, 1)]

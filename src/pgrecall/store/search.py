@@ -126,10 +126,12 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
         embedding = encode(query.embedding, generation.storage.element)
         if query.mode == "vector" and query.unfiltered:
             asked = [name, embedding, query.k, query.ef_search, query.recall]
-            return _nearest_hits(
-                (yield from fetch_binary(_nearest(generation.generation_id), asked))
-            )
-        elif query.mode == "vector":
+            rows = yield from fetch_binary(_nearest(generation.generation_id), asked)
+            if len(rows) >= query.k or (rows and rows[0][12] == "exact"):
+                return _nearest_hits(rows)
+            # The index scan came back short.
+            scan = [True, None, None]
+        if query.mode == "vector":
             rows = yield from fetch_binary(_VECTOR, [name, embedding, *scan, *scope])
         else:
             fusion = [query.vector_weight, query.fusion]
@@ -138,7 +140,8 @@ def search(generation: Generation, query: Query) -> Flow[Hits]:
     return _hits(rows, query.mode)
 
 
-#: Without the columns that say nothing here: five of eighteen, which take as long to send and read.
+#: Without the columns that say nothing here: five of eighteen, which take as long to send and read. The rows
+#: come nearest first.
 _NEAREST = """
     SELECT content, score, uri, title, metadata::text, tenant_id, document_id, ordinal, start_offset,
            end_offset, page, headings, strategy
@@ -148,7 +151,7 @@ _NEAREST = """
 
 @cache
 def _nearest(generation_id: int) -> sql.SQL:
-    """What search_vector itself calls where nothing is asked but the nearest; a statement less to plan."""
+    """What search_vector itself calls where nothing is asked but the nearest."""
     function = sql.Identifier("pgrecall", f"search_vector_g{generation_id}")
     # Composed once: psycopg would put it together for every search.
     return sql.SQL(sql.SQL(_NEAREST).format(function).as_string())
@@ -162,7 +165,7 @@ def _nearest_hits(rows: list[Row]) -> Hits:
         values = vars(hit)
         values["vector_score"], values["vector_rank"] = row[1], rank
         hits.append(hit)
-    return Hits(hits, strategy=rows[0][12] if rows else NOTHING["vector"])
+    return Hits(hits, strategy=rows[0][12])
 
 
 _EXPLAIN = """

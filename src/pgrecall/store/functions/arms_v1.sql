@@ -44,8 +44,9 @@ $$;
 -- What nearly all searches of vectors are, an index scan without any condition, is done by functions of each
 -- generation, made together with it: they hold its SQL as it stands, so that Postgres keeps the plan, which takes
 -- as long to make as the scan. Without sorts, only the index can give the order: vectors that are stored outside
--- of their rows make reading all rows look cheap. nearest_gN is the scan; search_vector_gN the whole search, as
--- pgrecall.search_vector would do it.
+-- of their rows make reading all rows look cheap. nearest_gN is the scan; search_vector_gN the whole search, but for
+-- what nearly never is: a scan that comes back short is followed by an exact search by whoever calls. Ranks are
+-- theirs too, since counting the rows here takes a twentieth of the search.
 CREATE FUNCTION pgrecall.create_nearest(generation integer)
 RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
@@ -98,16 +99,12 @@ BEGIN
                 RETURN QUERY
                 SELECT c.content, %3$s, c.uri, c.title, c.metadata, c.tenant_id, c.document_id, c.ordinal,
                        c.start_offset, c.end_offset, c.page, c.headings, %3$s, NULL::double precision,
-                       c.rank, NULL::bigint, 'hnsw', true
-                  FROM (SELECT c.*, row_number() OVER () AS rank, count(*) OVER () AS found
-                          FROM (SELECT * FROM (%4$s) AS c
-                                 ORDER BY c.distance, c.document_id, c.ordinal) AS c) AS c
-                 WHERE c.found >= k;
-                IF FOUND THEN
-                    RETURN;
-                END IF;
+                       NULL::bigint, NULL::bigint, 'hnsw', true
+                  FROM (%4$s) AS c
+                 ORDER BY c.distance, c.document_id, c.ordinal;
+                RETURN;
             END IF;
-            -- Wrong, small, without an index, not active, or the scan came back short.
+            -- Wrong, small, without an index, or not active.
             DECLARE
                 g constant pgrecall.target := pgrecall.active_generation(collection, %1$s);
                 r pgrecall.request;

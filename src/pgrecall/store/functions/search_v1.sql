@@ -67,20 +67,27 @@ SET enable_sort = on AS $$
 DECLARE
     g pgrecall.target := pgrecall.active_generation(collection, generation);
     r pgrecall.request;
-    found record;
+    nearest record;
 BEGIN
     IF filter IS NULL AND tenant IS NULL AND uri_prefix IS NULL AND documents IS NULL AND NOT exact THEN
         RETURN QUERY EXECUTE format(
-            'SELECT * FROM pgrecall.search_vector_g%s($1, $2, $3, $4, $5)', g.generation_id)
+            'SELECT h.content, h.score, h.uri, h.title, h.metadata, h.tenant_id, h.document_id, h.ordinal,'
+            '       h.start_offset, h.end_offset, h.page, h.headings, h.vector_score, h.text_score,'
+            '       h.rank, h.text_rank, h.strategy, h.complete'
+            '  FROM (SELECT *, row_number() OVER () AS rank, count(*) OVER () AS found'
+            '          FROM pgrecall.search_vector_g%s($1, $2, $3, $4, $5)) AS h'
+            ' WHERE h.found >= $3 OR h.strategy = ''exact''', g.generation_id)
             USING collection, query_embedding::vector, k, ef_search, recall;
-        RETURN;
+        IF FOUND THEN
+            RETURN;
+        END IF;
     END IF;
     PERFORM pgrecall.check_k(k), pgrecall.check_embedding(g, query_embedding::vector);
     r := pgrecall.request(g, filter, tenant, uri_prefix, documents);
     r.embedding := query_embedding::vector;
-    found := pgrecall.vector_arm(
+    nearest := pgrecall.vector_arm(
         g, pgrecall.scoped(g, r), k, exact, pgrecall.ef_search(g.defaults, g.recall_curve, k, ef_search, recall));
-    RETURN QUERY SELECT * FROM pgrecall.vector_answer(found.hits, found.strategy);
+    RETURN QUERY SELECT * FROM pgrecall.vector_answer(nearest.hits, nearest.strategy);
 END
 $$;
 
