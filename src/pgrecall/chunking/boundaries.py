@@ -57,14 +57,17 @@ _ITEM = re.compile(r"\n[ \t]*+(?=(?:[-*+•]|\d{1,9}+[.)])[ \t])")
 _LINE = re.compile(r"\n\s*+")
 # It never fails once it has begun: else empty lines at the end would cost their square.
 _CODE_BLOCK = re.compile(r"\n(?:[ \t\r\f]*+\n)++([ \t]*+)")
+_STOPS = ".!?…؟۔"
 # Not after initials and the abbreviations that a capital or a number follows; a lower-case letter begins no
 # sentence.
-_SENTENCE = re.compile(
-    r"[.!?…؟۔](?=[\s\"'”’»)\]*_])(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|Jr|Sr|vs|No|pp|al|Co|ca|cf|Lt)\.)"
+_NEW_SENTENCE = (
+    r"(?=[\s\"'”’»)\]*_])(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St|Jr|Sr|vs|No|pp|al|Co|ca|cf|Lt)\.)"
     r"(?<!\b(?:Mrs|Inc|Ltd|Fig|fig|Eqs|Sec|Vol|Gen|Col|Rev|e\.g|i\.e|z\.B|d\.h|bzw)\.)"
     r"(?<!\b(?:Prof|Capt|Corp|Figs|Dept|Univ|usw\.)\.)"
     r"[\"'”’»)\]*_]*\s+(?![a-zß-öø-ÿа-я])"
 )
+#: One for each stop: a single character is found much faster than one of a set.
+_SENTENCES = {stop: re.compile(re.escape(stop) + _NEW_SENTENCE) for stop in _STOPS}
 _CLOSERS = tuple(")]}")
 _FULL_STOPS = "。！？｡।॥"
 _SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))
@@ -73,7 +76,8 @@ _SPACES = "".join(filter(str.isspace, map(chr, range(0x3001))))
 RUNS = (
     _SPACES
     + _FULL_STOPS
-    + ".!?…؟۔\"'”’»)]*_」』”’）】》"
+    + _STOPS
+    + "\"'”’»)]*_」』”’）】》"
     + "".join(map(chr, range(0x1F1E6, 0x1F200)))
 )
 _FULL_STOP = re.compile(rf"[{_FULL_STOPS}]+[」』”’）】》\"']*\s*")
@@ -120,9 +124,7 @@ def lowered(found: Places, offsets: IntArray, level: Level) -> Places:
 
 
 def _prose(text: str, markup: Markup) -> list[tuple[IntArray, IntArray]]:
-    lines, sentences = _ends(_LINE, text), _ends(_SENTENCE, text)
-    if any(stop in text for stop in _FULL_STOPS):
-        sentences = np.sort(np.concatenate([sentences, _ends(_FULL_STOP, text)]))
+    lines, sentences = _ends(_LINE, text), _sentences(text)
     items = _ends(_ITEM, text)
     found = [
         _at(_ends(_PARAGRAPH, text), Level.BLOCK),
@@ -133,6 +135,14 @@ def _prose(text: str, markup: Markup) -> list[tuple[IntArray, IntArray]]:
     if markup == "plain":
         found.append(_at(_common(sentences, lines), Level.NESTED))
     return found
+
+
+def _sentences(text: str) -> IntArray:
+    """Where sentences begin, ascending."""
+    patterns = [pattern for stop, pattern in _SENTENCES.items() if stop in text]
+    if any(stop in text for stop in _FULL_STOPS):
+        patterns.append(_FULL_STOP)
+    return np.sort(np.concatenate([offsets_of(()), *(_ends(each, text) for each in patterns)]))
 
 
 def _code(text: str) -> list[tuple[IntArray, IntArray]]:

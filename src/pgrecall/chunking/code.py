@@ -38,7 +38,7 @@ _PROPERTY = rf"(?:{_MODIFIER}[ \t]+)[^\n;={{}}()]{{1,120}}(?:\n[ \t]*)?\{{"
 _ARROW = r"(?:const|let|var)[ \t]+\w{1,80}[ \t]*=[^\n;]{0,200}(?:=>|\bfunction\b)"
 _ANNOTATION = r"(?:@\w{1,80}(?:\([^()\n]{0,120}\))?[ \t]+){0,4}"
 _DEFINITION = re.compile(
-    rf"\n([ \t]*+)(?=\S)(?={_ANNOTATION}"
+    rf"\n([ \t]*+)(?=[A-Za-z_~@])(?={_ANNOTATION}"
     rf"(?:(?:{_MODIFIER}[ \t]+){{0,6}}(?:{_KEYWORD}|{_ARROW}|{_BRACED})|{_PROPERTY}))"
 )
 #: What stands above a definition and belongs to it: comments, decorators, attributes.
