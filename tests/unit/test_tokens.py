@@ -8,7 +8,6 @@ import json
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -157,17 +156,6 @@ def test_words_between_blanks_have_tiktokens_tokens(name: str, text: str) -> Non
 @cache
 def bundled(name: str) -> Encoding:
     return bpe.bundled_encoding(name)
-
-
-def test_what_never_comes_again_is_not_kept() -> None:
-    random = Random(1)
-    cache = WordCache(lambda word: [ord(word[0])])
-    words = ["".join(random.choices("abcdef", k=9)) for _ in range(1_000)]
-    assert cache.tokens(words, most=0.5) is None
-    known = cache.tokens(words)
-    assert known is not None
-    assert np.frombuffer(known, np.int32).tolist() == [ord(word[0]) for word in words]
-    assert cache.tokens(words, most=0.0) == known
 
 
 def test_the_room_for_words_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

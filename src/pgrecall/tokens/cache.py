@@ -22,17 +22,14 @@ class WordCache:
         self._former: dict[str, bytes] = {}
         self._room = ROOM
 
-    def tokens(self, words: Sequence[str], *, most: float = 1.0) -> bytes | None:
-        """The tokens of a sequence of words; None if more than that share of them would have to be encoded."""
+    def tokens(self, words: Sequence[str]) -> bytes:
+        """The tokens of a sequence of words."""
         latest = self._latest
         try:
             return b"".join(map(latest.__getitem__, words))
         except KeyError:
             # Not a difference of sets: that would walk through the whole cache.
-            unseen = [word for word in set(words) if word not in latest]
-        if len(unseen) > most * len(words):
-            return None
-        self._learn(latest, unseen)
+            self._learn(latest, [word for word in set(words) if word not in latest])
         return b"".join(map(latest.__getitem__, words))
 
     def _learn(self, latest: dict[str, bytes], words: Sequence[str]) -> None:

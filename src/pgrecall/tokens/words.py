@@ -138,8 +138,9 @@ class WordTokenizer:
             return b""
         text = " " + scalar_values(text)
         if len(text) <= _BLOCK:
-            return self._tokens_of(self._words.findall(text))
-        return b"".join([self._tokens_of(self._words.findall(b)) for b in self._blocks(text)])
+            return self._cache.tokens(self._words.findall(text))
+        blocks = map(self._words.findall, self._blocks(text))
+        return b"".join(map(self._cache.tokens, blocks))
 
     def _blocks(self, text: str) -> Iterator[str]:
         """A text in pieces that words do not cross: mostly ASCII, and faster then, even if the whole is not."""
@@ -148,9 +149,6 @@ class WordTokenizer:
             yield text[start : found.start()]
             start = found.start()
         yield text[start:]
-
-    def _tokens_of(self, words: Sequence[str]) -> bytes:
-        return self._cache.tokens(words) or b""
 
     def _encode_word(self, word: str) -> Sequence[int]:
         # One by one: a batch has threads, which keep memory of their own.
