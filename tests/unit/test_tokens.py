@@ -243,7 +243,9 @@ def prepared() -> WordTokenizer:
         tokenizer._model.no_truncation()
         tokenizer._model.no_padding()
         tokenizer._model.encode_special_tokens = True
-        tokenizer.encode("much text")
+        tokenizer.encode("a question")
+        assert tokenizer._ascii is None, "no short text waits for it"
+        tokenizer.encode("much text " * 1000)
     assert tokenizer._ascii is not None
     return tokenizer
 
