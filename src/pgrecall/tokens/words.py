@@ -62,8 +62,7 @@ class WordTokenizer:
         self._seams = re.compile(rf"(?<=[^ {MARK}])(?=[ \n]|[^{MARK}{''.join(sets)}\ud800-\udfff])")
         self._count_short = lru_cache(maxsize=KEPT)(self._count)
         self._cache = WordCache(self._encode_word)
-        #: Characters until it is worth to prepare for more; None once that was tried.
-        self._left: int | None = _MANY
+        self._left = _MANY
         self._ascii: AsciiEncoding | None = None
 
     @staticmethod
@@ -142,21 +141,18 @@ class WordTokenizer:
         if not text:
             return b""
         text = " " + scalar_values(text)
-        if self._left is not None:
-            self._prepare(self._left - len(text), long=len(text) > _BLOCK)
+        if self._left > 0:
+            self._count_down(len(text))
         if self._ascii is not None and text.isascii():
             return self._ascii.encode(text)
         return b"".join(map(self._encode_block, self._blocks(text)))
 
-    def _prepare(self, left: int, *, long: bool) -> None:
-        """For much more text, when none is left of so much, and a long one comes: no question waits."""
-        if left > 0 or not long:
-            self._left = left
-            return
-        self._left = None
-        self._ascii = ascii_encoding(self._model, self._letters)
-        # Most of its words will not be looked up any more.
-        self._cache = WordCache(self._encode_word)
+    def _count_down(self, size: int) -> None:
+        self._left -= size
+        if self._left <= 0:
+            self._ascii = ascii_encoding(self._model, self._letters)
+            # Most of its words will not be looked up any more.
+            self._cache = WordCache(self._encode_word)
 
     def _encode_block(self, text: str) -> bytes:
         if self._ascii is not None and text.isascii():
