@@ -50,8 +50,8 @@ def ascii_encoding(backend: Backend, letters: Iterable[Iterable[str]]) -> AsciiE
     made = list(dict.fromkeys(left + right for left, right in merges))
     if model.get("dropout") or not _by_rank(list(merges), made, vocabulary):
         return None
-    # One by one: a batch has threads, which keep memory of their own.
-    if any(backend.encode(t, add_special_tokens=False).ids != [vocabulary[t]] for t in made):
+    encoded = backend.encode_batch(made, add_special_tokens=False)
+    if any(found.ids != [vocabulary[token]] for token, found in zip(made, encoded, strict=True)):
         return None
     characters = [_character(byte, vocabulary) for byte in range(256)]
     texts = [bytes([byte]) for byte in range(256)] + [

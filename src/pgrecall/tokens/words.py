@@ -151,8 +151,6 @@ class WordTokenizer:
         self._left -= size
         if self._left <= 0:
             self._ascii = ascii_encoding(self._model, self._letters)
-            # Most of its words will not be looked up any more.
-            self._cache = WordCache(self._encode_word)
 
     def _encode_block(self, text: str) -> bytes:
         if self._ascii is not None and text.isascii():
