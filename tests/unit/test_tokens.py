@@ -8,7 +8,6 @@ import json
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from pgrecall.errors import InvalidArgument
 from pgrecall.tokens import Separable, Tokenizer, bpe, last_seam, open_tokenizer, words
 from pgrecall.tokens.cache import WordCache
 from pgrecall.tokens.huggingface import HuggingFaceTokenizer, wordllama_file
-from pgrecall.tokens.merges import ascii_encoding
 from pgrecall.tokens.words import WordTokenizer
 
 MARK = "\u2581"
@@ -232,49 +230,6 @@ def test_wordllama_equals_the_original_on_real_text() -> None:
 def test_wordllama_equals_the_original(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
     assert open_tokenizer("wordllama").encode(text) == original_ids(text)
-
-
-@cache
-def prepared() -> WordTokenizer:
-    """The tokenizer of wordllama after a long text."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "_MANY", 1)
-        tokenizer = WordTokenizer("wordllama", Backend.from_file(str(wordllama_file())))
-        tokenizer._model.no_truncation()
-        tokenizer._model.no_padding()
-        tokenizer._model.encode_special_tokens = True
-        tokenizer.encode("much text")
-    assert tokenizer._ascii is not None
-    return tokenizer
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.text(st.characters(max_codepoint=127)) | TEXTS, st.integers(1, 3))
-def test_wordllama_equals_the_original_after_much_text(text: str, times: int) -> None:
-    text = text.encode("utf-8", "replace").decode() * times
-    assert prepared().encode(text) == original_ids(text)
-
-
-def test_wordllama_equals_the_original_on_real_text_after_much_of_it() -> None:
-    for module in (inspect, json, pytest, Path):
-        source = Path(inspect.getfile(module)).read_text(encoding="utf-8")
-        assert prepared().encode(source) == original_ids(source)
-        # Words that come from nowhere.
-        mixed = "".join(Random(1).sample(source[:5_000], k=min(len(source), 5_000)))
-        assert prepared().encode(mixed) == original_ids(mixed)
-
-
-@pytest.mark.parametrize("change", ["a merge is missing", "another order"])
-def test_merges_of_another_kind_are_not_taken_for_such(change: str) -> None:
-    backend = Backend.from_file(str(wordllama_file()))
-    model = json.loads(backend.to_str())
-    merges = model["model"]["merges"]
-    if change == "another order":
-        merges[0], merges[-1] = merges[-1], merges[0]
-    else:
-        del merges[5]
-    letters = ["abcdefghijklmnopqrstuvwxyz"]
-    assert ascii_encoding(Backend.from_str(json.dumps(model)), letters) is None
 
 
 @pytest.mark.parametrize(

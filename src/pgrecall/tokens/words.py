@@ -31,17 +31,16 @@ from pgrecall.tokens.base import (
     truncate_with,
 )
 from pgrecall.tokens.cache import WordCache
-from pgrecall.tokens.merges import MARK, AsciiEncoding, ascii_encoding
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
+#: SentencePiece's mark of a space.
+MARK = "\u2581"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 #: Characters whose words are found together: a list of words takes some twenty times the memory of its text,
 #: and leaves the processor's cache.
 _BLOCK = 1 << 12
-#: Characters after which it is worth its time, some 0.3 s, to prepare for many more.
-_MANY = 1 << 22
 
 
 class WordTokenizer:
@@ -53,8 +52,7 @@ class WordTokenizer:
         self._model = backend
         self._model.normalizer = None
         self._widths = _widths(vocabulary)
-        self._letters = list(_joinable(_plain_tokens(vocabulary, _special_tokens(backend))))
-        sets = ["".join(map(re.escape, letters)) for letters in self._letters]
+        sets = list(_joinable(_plain_tokens(vocabulary, _special_tokens(backend))))
         self._words = re.compile(
             rf"[ {MARK}]*+(?:{'|'.join(f'[{chars}]+' for chars in sets)})|[ {MARK}]+|.", re.DOTALL
         )
@@ -62,8 +60,6 @@ class WordTokenizer:
         self._seams = re.compile(rf"(?<=[^ {MARK}])(?=[ \n]|[^{MARK}{''.join(sets)}\ud800-\udfff])")
         self._count_short = lru_cache(maxsize=KEPT)(self._count)
         self._cache = WordCache(self._encode_word)
-        self._left = _MANY
-        self._ascii: AsciiEncoding | None = None
 
     @staticmethod
     def fits(backend: Backend) -> bool:
@@ -141,21 +137,10 @@ class WordTokenizer:
         if not text:
             return b""
         text = " " + scalar_values(text)
-        if self._left > 0:
-            self._count_down(len(text))
-        if self._ascii is not None and text.isascii():
-            return self._ascii.encode(text)
-        return b"".join(map(self._encode_block, self._blocks(text)))
-
-    def _count_down(self, size: int) -> None:
-        self._left -= size
-        if self._left <= 0:
-            self._ascii = ascii_encoding(self._model, self._letters)
-
-    def _encode_block(self, text: str) -> bytes:
-        if self._ascii is not None and text.isascii():
-            return self._ascii.encode(text)
-        return self._cache.tokens(self._words.findall(text))
+        if len(text) <= _BLOCK:
+            return self._cache.tokens(self._words.findall(text))
+        blocks = map(self._words.findall, self._blocks(text))
+        return b"".join(map(self._cache.tokens, blocks))
 
     def _blocks(self, text: str) -> Iterator[str]:
         """A text in pieces that words do not cross: mostly ASCII, and faster then, even if the whole is not."""
@@ -198,8 +183,8 @@ def _widths(vocabulary: dict[str, int]) -> npt.NDArray[np.int16]:
     return widths
 
 
-def _joinable(tokens: Iterable[str]) -> Iterator[list[str]]:
-    """Sets of characters that can meet within a token, each in order.
+def _joinable(tokens: Iterable[str]) -> Iterator[str]:
+    """Sets of characters, each the inside of a regular expression's set, that can meet within a token.
 
     Characters that stand side by side in a token are in one set; a character in none is always a token.
     Small sets are joined: the words get longer, not wrong, and are found faster.
@@ -215,4 +200,4 @@ def _joinable(tokens: Iterable[str]) -> Iterator[list[str]]:
         {id(group): group for group in groups.values()}.values(), key=len, reverse=True
     )
     for group in (*distinct[:2], set().union(*distinct[2:])):
-        yield sorted(group)
+        yield "".join(map(re.escape, sorted(group)))
