@@ -102,6 +102,14 @@ def assert_paid_once(docs: Collection, url: str, provider: OpenAIServer) -> None
     assert {paid[text] for text in contents(url, number)} == {1}
 
 
+def assert_taken_for_what_was_paid(url: str, limit: int) -> None:
+    with pgrecall.connect(url) as db:
+        (run,) = [run for run in db.runs() if run.kind == "reindex"]
+    ((left,),) = rows(url, "SELECT remaining FROM pgrecall.reindexings")
+    # Besides, the questions that the recall is measured with.
+    assert 0 <= limit - left - run.tokens <= 500
+
+
 def test_equal_texts_in_batches_of_one_worker(
     docs: Collection, database_url: str, provider: OpenAIServer
 ) -> None:
@@ -111,11 +119,22 @@ def test_equal_texts_in_batches_of_one_worker(
     work(database_url)
     assert new(docs).lacking == 0
     assert_paid_once(docs, database_url, provider)
-    with pgrecall.connect(database_url) as db:
-        (run,) = [run for run in db.runs() if run.kind == "reindex"]
-    ((left,),) = rows(database_url, "SELECT remaining FROM pgrecall.reindexings")
-    # Besides, the questions that the recall is measured with.
-    assert 0 <= 1_000_000 - left - run.tokens <= 500
+    assert_taken_for_what_was_paid(database_url, 1_000_000)
+
+
+def test_what_others_store_meanwhile_of_a_long_document_is_given_back(
+    docs: Collection, database_url: str, provider: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its second part is looked up after the other document, which has the same, was embedded."""
+    monkeypatch.setattr("pgrecall.reindex.handing.BATCH", 1)
+    told = [f"Of harbour {n} one says that its tide is {n * n} feet high." for n in range(1100)]
+    texts = {"whole": told, "end": told[-560:]}
+    docs.ingest([Document(uri=uri, text="\n\n".join(text)) for uri, text in texts.items()])
+    docs.enqueue_reindex(embedder=MODEL, max_tokens=1_000_000)
+    work(database_url)
+    assert new(docs).lacking == 0
+    assert_paid_once(docs, database_url, provider)
+    assert_taken_for_what_was_paid(database_url, 1_000_000)
 
 
 def test_handing_over_again_hands_nothing_over_twice(

@@ -113,11 +113,7 @@ def affordable(
     chosen, lacking = [], []
     met: set[bytes] = set()
     for item in group:
-        new = {
-            key: chunk.tokens
-            for key, chunk in zip(item.hashes, item.chunks, strict=True)
-            if key not in known and key not in met
-        }
+        new = {key: tokens for key, tokens in unpaid([item], known).items() if key not in met}
         tokens = sum(new.values())
         if budget.take(tokens):
             chosen.append(item)
@@ -125,3 +121,13 @@ def affordable(
         else:
             lacking.append(tokens)
     return chosen, lacking
+
+
+def unpaid(group: Sequence[Prepared], known: Container[bytes]) -> dict[bytes, int]:
+    """The tokens of the documents' texts that are not ``known``, by hash."""
+    return {
+        key: chunk.tokens
+        for item in group
+        for key, chunk in zip(item.hashes, item.chunks, strict=True)
+        if key not in known
+    }

@@ -111,7 +111,12 @@ def vectorize_alone(job: Ingestion, item: Prepared) -> Flow[None]:
     lane = job.lane
     yield from _cut_anew(lane, [item])
     known = yield from job.known(lane, [item])
-    refusal = yield from _embed(job, lane, [item], known)
+    yield from embed_granted_alone(job, Granted(lane, [item], known))
+
+
+def embed_granted_alone(job: Ingestion, granted: Granted) -> Flow[None]:
+    """As ``vectorize_alone``, of what was granted."""
+    refusal = yield from _embed(job, granted.lane, granted.group, granted.known)
     if refusal is not None:
         raise refusal
 

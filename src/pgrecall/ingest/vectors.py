@@ -83,7 +83,7 @@ class Vectors:
         """
         for item in group:
             if len(item.chunks) > LONG:
-                yield from self._complete_long(item)
+                yield from self._complete_long(item, known)
         short = [item for item in group if len(item.chunks) <= LONG]
         texts = {
             key: piece
@@ -108,13 +108,19 @@ class Vectors:
         lacking = vectors.keys() - item.waiting
         yield from reuse.keep(self._model, {key: vectors[key] for key in lacking})
 
-    def _complete_long(self, item: Prepared) -> Flow[None]:
+    def _complete_long(self, item: Prepared, known: Known) -> Flow[None]:
         """A part at a time, each kept as soon as it is there: a run that is killed pays for one part again."""
+        asked: set[bytes] = set()
         for part in reuse.slices(len(item.chunks), LONG):
             texts = dict(zip(item.hashes[part], item.chunks[part], strict=True))
             # Held until they are kept: what is not under way any more is stored.
             flights = near((yield from self._subject()), texts)
             found = yield from reuse.stored(self._model, texts)
+            if known.elsewhere:
+                # Somebody stored them after the tokens were taken.
+                late = [key for key in found.vectors if key not in known and key not in asked]
+                self._unsent(sum(texts[key].tokens for key in late))
+            asked |= texts.keys()
             flights += yield from self._embed(texts, found.vectors)
             fresh = brought(flights, texts.keys() - found.vectors.keys())
             # Those of the old version are kept too: it goes before the new one is written.

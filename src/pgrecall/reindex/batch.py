@@ -8,10 +8,10 @@ from functools import partial
 from pgrecall.embed.base import Embedder
 from pgrecall.errors import DatabaseError, DatabaseUnavailable, EmbeddingError, InvalidArgument
 from pgrecall.flow import Flow, compute
-from pgrecall.ingest.budget import Budget, affordable
+from pgrecall.ingest.budget import Budget, unpaid
 from pgrecall.ingest.chunks import chunk
-from pgrecall.ingest.embedding import vectorize_alone
-from pgrecall.reindex.fill import chunked, embed, write
+from pgrecall.ingest.embedding import Granted, embed_granted_alone
+from pgrecall.reindex.fill import chunked, complete, write
 from pgrecall.reindex.handing import hand_over_rest
 from pgrecall.reindex.work import Reindexing
 from pgrecall.settle import settle
@@ -42,8 +42,9 @@ def add(work: Reindexing, batch: Batch) -> Flow[None]:
 def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
     for item in (yield from filling.stored(batch.generation, batch.keys, lacked=True)):
         yield from compute(partial(chunk, work.job, item))
-        if (yield from _granted(work, batch, [item])):
-            yield from vectorize_alone(work.job, item)
+        granted = yield from _granted(work, batch, [item])
+        if granted.group:
+            yield from embed_granted_alone(work.job, granted)
             try:
                 taken = yield from filling.fill(batch.generation, [item])
             except DatabaseUnavailable:
@@ -59,8 +60,8 @@ def _add_several(work: Reindexing, batch: Batch) -> Flow[Again]:
     met: list[Prepared] = []
     for group in (yield from chunked(work, batch.keys)):
         granted = yield from _granted(work, batch, group)
-        met += granted
-        work.done((yield from write(work, (yield from embed(work, granted)))))
+        met += granted.group
+        work.done((yield from write(work, (yield from complete(work, granted)))))
     reasons = {failure.uri: failure.reason for failure in work.job.report.failed}
     again: Again = {
         item.key: (item.document.uri, reasons[item.document.uri])
@@ -74,24 +75,30 @@ def _add_several(work: Reindexing, batch: Batch) -> Flow[Again]:
     return again
 
 
-def _granted(work: Reindexing, batch: Batch, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
-    """The documents that the limit has tokens for, which are taken; the others are counted as left."""
+def _granted(work: Reindexing, batch: Batch, group: Sequence[Prepared]) -> Flow[Granted]:
+    """The documents that the limit has tokens for, which are taken; the others are counted as left.
+
+    They are embedded with what is known here: what another job brings from now on was taken for, and is
+    given back.
+    """
+    lane, report = work.job.lane, work.job.report
+    known = yield from work.job.vectors(lane).known(group, long=batch.limited)
     if not batch.limited:
-        return list(group)
-    known = yield from work.job.vectors(work.job.lane).known(group, long=True)
-    price = Budget()
-    affordable(price, group, known)
-    tokens = price.spending.tokens
-    if (yield from reindexings.take(batch.generation, tokens)):
-        return list(group)
-    if len(group) == 1:
-        work.job.report.left += 1
-        work.job.report.left_tokens += tokens
-        return []
-    granted = []
+        return Granted(lane, group, known)
+    if (yield from reindexings.take(batch.generation, sum(unpaid(group, known).values()))):
+        return Granted(lane, group, known)
+    chosen: list[Prepared] = []
+    met: set[bytes] = set()
     for item in group:
-        granted += yield from _granted(work, batch, [item])
-    return granted
+        new = {key: tokens for key, tokens in unpaid([item], known).items() if key not in met}
+        tokens = sum(new.values())
+        if len(group) > 1 and (yield from reindexings.take(batch.generation, tokens)):
+            chosen.append(item)
+            met.update(new)
+        else:
+            report.left += 1
+            report.left_tokens += tokens
+    return Granted(lane, chosen, known)
 
 
 def finish(generation: Generation, embedder: Embedder) -> Flow[None]:

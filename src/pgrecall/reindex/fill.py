@@ -95,7 +95,7 @@ def chunked(work: Reindexing, keys: Sequence[Key]) -> Flow[list[list[Prepared]]]
 
 def embed(work: Reindexing, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
     """The documents of the group that the embedder takes. Raises EmbeddingError when it is down."""
-    return (yield from _granted(work, (yield from _grant(work, group))))
+    return (yield from complete(work, (yield from _grant(work, group))))
 
 
 def _grant(work: Reindexing, group: Sequence[Prepared]) -> Flow[Granted]:
@@ -104,7 +104,8 @@ def _grant(work: Reindexing, group: Sequence[Prepared]) -> Flow[Granted]:
     return granted
 
 
-def _granted(work: Reindexing, granted: Granted) -> Flow[list[Prepared]]:
+def complete(work: Reindexing, granted: Granted) -> Flow[list[Prepared]]:
+    """As ``embed``, of what was granted."""
     ready = yield from embed_granted(work.job, granted)
     work.refuse(granted.group, ready)
     return ready
@@ -193,7 +194,7 @@ def _embedded(
     granted = (run(_grant(work, group), session) for group in groups)
     with closing(groups):
         yield from spread(
-            granted, lambda one: run(_granted(work, one), session), work.job.embedded_at_once
+            granted, lambda one: run(complete(work, one), session), work.job.embedded_at_once
         )
 
 
@@ -227,7 +228,7 @@ async def _embedded_async(
 ) -> AsyncGenerator[list[Prepared], None]:
     granted = (await run_async(_grant(work, group), session) async for group in groups)
     embedded = spread_async(
-        granted, lambda one: run_async(_granted(work, one), session), work.job.embedded_at_once
+        granted, lambda one: run_async(complete(work, one), session), work.job.embedded_at_once
     )
     async with aclosing(groups), aclosing(granted), aclosing(embedded):
         async for ready in embedded:
