@@ -120,7 +120,7 @@ class Vectors:
                 # Somebody stored them after the tokens were taken.
                 late = [key for key in found.vectors if key not in known and key not in asked]
                 self._unsent(sum(texts[key].tokens for key in late))
-            asked |= texts.keys()
+                asked |= texts.keys()
             flights += yield from self._embed(texts, found.vectors)
             fresh = brought(flights, texts.keys() - found.vectors.keys())
             # Those of the old version are kept too: it goes before the new one is written.
