@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import cached_property
+from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
 
@@ -31,12 +31,17 @@ class Clients(Generic[Sync, Async]):
 
     def __init__(self, open_sync: Callable[[], Sync], open_async: Callable[[], Async]) -> None:
         self._open_sync, self._open_async = open_sync, open_async
+        self._sync: Sync | None = None
+        self._opening = Lock()
         self._of_loops: dict[asyncio.AbstractEventLoop, Async] = {}
 
-    @cached_property
+    @property
     def sync(self) -> Sync:
-        """The client that all threads share."""
-        return self._open_sync()
+        """The client that all threads share, also those that come first at the same time."""
+        with self._opening:
+            if self._sync is None:
+                self._sync = self._open_sync()
+            return self._sync
 
     def of_running_loop(self) -> Async:
         """The client of the running loop: connections cannot move from one loop to another."""
@@ -49,7 +54,8 @@ class Clients(Generic[Sync, Async]):
 
     def close(self) -> None:
         """Close the connections of the client for threads."""
-        client = self.__dict__.pop("sync", None)
+        with self._opening:
+            client, self._sync = self._sync, None
         if client is not None:
             client.close()
 
