@@ -66,7 +66,8 @@ class Fetch:
     def perform(self, session: Session) -> list[Row]:
         """Blocking."""
         with session.connection() as connection, _translated():
-            cursor = connection.cursor(row_factory=tuple_row)
+            # Not connection.cursor(): a caller's connection may make others, with parameters of their own.
+            cursor = Cursor(connection, row_factory=tuple_row)
             cursor.execute(self.query, self.params, binary=self.binary)
             return cursor.fetchall() if _has_rows(cursor) else []
 
@@ -74,7 +75,7 @@ class Fetch:
         """Awaiting."""
         async with session.connection() as connection:
             with _translated():
-                cursor = connection.cursor(row_factory=tuple_row)
+                cursor = AsyncCursor(connection, row_factory=tuple_row)
                 await cursor.execute(self.query, self.params, binary=self.binary)
                 return await cursor.fetchall() if _has_rows(cursor) else []
 
@@ -97,7 +98,7 @@ class CopyRows:
         with (
             session.connection() as connection,
             _translated(),
-            connection.cursor() as cursor,
+            Cursor(connection) as cursor,
             cursor.copy(self.statement) as copy,
         ):
             copy.set_types(self.types)
@@ -108,7 +109,7 @@ class CopyRows:
         """Awaiting."""
         async with session.connection() as connection:
             with _translated():
-                async with connection.cursor() as cursor, cursor.copy(self.statement) as copy:
+                async with AsyncCursor(connection) as cursor, cursor.copy(self.statement) as copy:
                     copy.set_types(self.types)
                     for row in self.rows:
                         await copy.write_row(row)
