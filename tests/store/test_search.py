@@ -268,7 +268,10 @@ def test_fusions_that_there_are_not(world: World, options: dict[str, Any]) -> No
 
 @pytest.mark.parametrize(
     "vector",
-    [np.ones(31), np.ones(33), np.ones((1, 1, 32)), np.zeros(32), np.full(32, np.nan), np.ones(0)],
+    [
+        *(np.ones(31), np.ones(33), np.ones((1, 1, 32)), np.zeros(32), np.full(32, np.nan)),
+        *(np.ones(0), np.ones(16_001), np.ones(70_000)),
+    ],
     ids=str,
 )
 def test_embeddings_that_do_not_fit(world: World, vector: Any) -> None:
