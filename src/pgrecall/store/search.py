@@ -97,6 +97,8 @@ _COLUMNS = """
       FROM pgrecall."""
 #: What a hit calls these columns; the last two are about all hits.
 _FIELDS = tuple(field.name for field in fields(Hit))[:16]
+#: Every hit has all fields as its own: some libraries write what they find in its __dict__.
+_BLANK: Mapping[str, Any] = dict.fromkeys(field.name for field in fields(Hit))
 _SCOPE = """
            k => %s::integer, filter => %s, tenant => %s, uri_prefix => %s, documents => %s::uuid[],
            generation => %s::integer"""
@@ -249,10 +251,11 @@ def _hits(rows: list[Row], mode: Mode) -> Hits:
 
 
 def _hit(row: Row, names: Sequence[str] = _FIELDS) -> Hit:
-    """With these fields; the others have their defaults."""
+    """With these fields; the others are None."""
     # Made as usual, each field of a frozen dataclass is set by a call: half of the client's time of a search.
     hit = object.__new__(Hit)
     values = vars(hit)
+    values.update(_BLANK)
     values.update(zip(names, row, strict=False))
     values["metadata"], _ = _decode(row[4])
     values["headings"] = tuple(row[11])
