@@ -281,6 +281,14 @@ def test_embeddings_that_do_not_fit(world: World, vector: Any) -> None:
         world.docs.search(vector.astype(np.float32))
 
 
+@pytest.mark.parametrize("number", [1e25, 1e300])
+def test_numbers_that_no_embedding_holds(world: World, number: float) -> None:
+    questions: list[Any] = [[number] * 32, np.full(32, number)]
+    for question in questions:
+        with pytest.raises(errors.InvalidArgument, match="infinite"):
+            world.docs.search(question, mode="vector")
+
+
 def sqlstate(world: World, call: str) -> str | None:
     with psycopg.connect(world.db.url) as connection, pytest.raises(psycopg.Error) as caught:
         connection.execute(CALL.format(call).encode())

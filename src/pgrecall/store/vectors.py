@@ -36,11 +36,12 @@ def encode(vector: FloatArray, element: str = HALF) -> Asked:
     It is sent in single precision; Postgres rounds it where the vectors are. Raises InvalidArgument as
     ``encode_all`` does.
     """
-    single = np.asarray(vector, dtype=np.float32)
-    # One multiplication says of nearly all vectors that each number fits a half, and not all vanish.
-    if not (single.ndim == 1 and len(single) <= LONGEST) or (
-        not SMALLEST < float(single @ single) < LARGEST and _unusable(single[None], element).any()
-    ):
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = np.asarray(vector, dtype=np.float32)
+        fits = single.ndim == 1 and len(single) <= LONGEST
+        # One multiplication says of nearly all vectors that each number fits a half, and not all vanish.
+        usual = fits and SMALLEST < float(single @ single) < LARGEST
+    if not fits or (not usual and _unusable(single[None], element).any()):
         raise InvalidArgument(
             "An embedding of a question is one row of up to 16,000 numbers, not all zero, none NaN or infinite."
         )

@@ -92,7 +92,7 @@ BEGIN
               FROM pgrecall.collections AS c JOIN pgrecall.generations AS n ON n.generation_id = %1$s
              WHERE c.name = collection AND c.active_generation_id = %1$s;
             IF coalesce(k BETWEEN 1 AND 10000 AND chunk_count > 2000 AND vector_dims(query) = %2$s
-                        AND %5$s > 0, false)
+                        AND %5$s, false)
                AND to_regclass('pgrecall.chunks_g%1$s_embedding') IS NOT NULL THEN
                 breadth := pgrecall.ef_search(defaults, curve, k, ef_search, recall);
                 PERFORM set_config('hnsw.ef_search', breadth::text, true);
@@ -123,7 +123,9 @@ BEGIN
         pgrecall.nearest_rows(
             s, generation, 'query', NULL, 'k',
             CASE WHEN pgrecall.rescored(s) THEN 'greatest(k, breadth)' ELSE 'k' END),
-        CASE s.type WHEN 'vector' THEN 'vector_norm(query)' ELSE 'l2_norm(query::halfvec)' END);
+        -- As pgrecall.check_embedding says.
+        CASE s.type WHEN 'vector' THEN 'query <#> query < 0 AND query <#> query > ''-Infinity'''
+                    ELSE 'l2_norm(query::halfvec) > 0' END);
 END
 $$;
 
