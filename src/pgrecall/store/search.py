@@ -174,12 +174,13 @@ _EXPLAIN = """
     SELECT arm, strategy, matching, breadth, indexes, rows, planning, execution, plan
       FROM pgrecall.explain(%s, %s, %s::pgrecall.embedding, k => %s::integer, filter => %s, tenant => %s,
            uri_prefix => %s, documents => %s::uuid[], exact => %s, ef_search => %s::integer,
-           recall => %s::double precision, vector_weight => %s::double precision)
+           recall => %s::double precision, vector_weight => %s::double precision,
+           generation => %s::integer)
 """
 
 
 def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
-    """How each arm of a query runs: it is run once more, with its plan and times."""
+    """How each arm of a query runs: it is run once more, with its plan and times. Raises as ``search``."""
     rows = yield from fetch_binary(
         _EXPLAIN,
         [
@@ -193,6 +194,7 @@ def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
             query.ef_search,
             query.recall,
             query.vector_weight,
+            generation.generation_id,
         ],
     )
     return tuple(
