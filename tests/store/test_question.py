@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 import pgrecall
-from pgrecall import Collection, Document
+from pgrecall import Collection, Database, Document
 from tests.embedders import TinyEmbedder
 
 TEXTS = {
@@ -143,3 +144,24 @@ def test_a_language_that_postgres_does_not_know_is_reported(docs: Collection) ->
     assert failure.uri == "klingon"
     assert 'text search configuration "klingon" does not exist' in failure.reason
     assert docs.delete("more") == 1
+
+
+def test_names_in_a_language_whose_dictionary_knows_several_forms(db: Database) -> None:
+    with psycopg.connect(db.url) as connection:
+        connection.execute(
+            """
+            CREATE TEXT SEARCH DICTIONARY public.parts
+                (TEMPLATE = ispell, DictFile = ispell_sample, AffFile = ispell_sample);
+            CREATE TEXT SEARCH CONFIGURATION public.parts (COPY = simple);
+            ALTER TEXT SEARCH CONFIGURATION public.parts
+                ALTER MAPPING FOR asciiword WITH public.parts, simple;
+            """
+        )
+    docs = db.create_collection("docs", embedder=TinyEmbedder(8), language="public.parts")
+    docs.ingest(
+        Document(uri=f"d{n}", text=text)
+        for n, text in enumerate(["os.footballklubber", "os in a football klubber", "os.path"])
+    )
+    assert found(docs, "os.footballklubber")[0] == "d0"
+    assert found(docs, "os.footballklubber", "hybrid")[0] == "d0"
+    assert found(docs, "os.pa") == ["d2", "d0", "d1"]
