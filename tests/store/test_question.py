@@ -123,6 +123,18 @@ def test_quotation_marks_in_prose_require_nothing(docs: Collection) -> None:
     assert {"reset", "refused", "language", "coffee"} <= {*found(docs, question)}
 
 
+@pytest.mark.parametrize("fusion", ["convex", "dbsf", "rrf"])
+def test_a_name_that_stands_nowhere_ranks_nothing(docs: Collection, fusion: str) -> None:
+    # None of its words is known, and the vectors decide alone.
+    hits = docs.search("zork_blub", k=20, fusion=fusion)
+    assert {(hit.text_score, hit.text_rank) for hit in hits} <= {(0, None), (None, None)}
+    nearest = docs.search("zork_blub", mode="vector", k=20)
+    assert [(hit.uri, hit.score) for hit in hits] == [(hit.uri, hit.score) for hit in nearest]
+    # One that is known stands in two documents only.
+    hits = docs.search("java zork_blub", k=20, fusion=fusion)
+    assert {hit.uri for hit in hits if hit.text_score or hit.text_rank} == {"coffee", "language"}
+
+
 def test_a_word_said_twice_counts_twice(docs: Collection) -> None:
     once = {hit.uri: hit.text_score or 0 for hit in docs.search("java connection", mode="text")}
     twice = {

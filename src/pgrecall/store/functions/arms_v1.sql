@@ -20,18 +20,20 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT 'setweight(c.tsv, ''A'', ''{}'')'
 $$;
 
--- The text score of a chunk c, as SQL: the weighted sum of the ranks of the terms, however many there are.
+-- The text score of a chunk c, as SQL: the weighted sum of the ranks of the terms, however many there are. A chunk
+-- without any of them has 0, for which ts_rank says 1e-20 if the term is a phrase; a word that stands there gives far more.
 CREATE FUNCTION pgrecall.text_score(terms text, weights text)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'CASE WHEN ' || terms || ' IS NOT NULL THEN'
-        || ' (SELECT sum(q.weight * ts_rank(''{1,1,1,1}'', r.words, q.term, 1))::double precision'
+        || ' (SELECT CASE WHEN ' || score || ' > 1e-12 THEN ' || score || ' ELSE 0 END::double precision'
         || ' FROM (SELECT ' || pgrecall.words_read() || ' AS words OFFSET 0) AS r,'
         || ' unnest(' || terms || ', ' || weights || ') AS q (term, weight)) END'
+      FROM (SELECT 'sum(q.weight * ts_rank(''{1,1,1,1}'', r.words, q.term, 1))' AS score) AS s
 $$;
 
--- The same of so many terms of a request $1, written out: for hundreds of rows, as many subqueries take longer than
--- the ranks. A sum in the same order has the same rounding.
+-- The same of so many terms of a request $1, written out, for rows that hold one: for hundreds of rows, as many
+-- subqueries take longer than the ranks. A sum in the same order has the same rounding.
 CREATE FUNCTION pgrecall.text_score(terms integer)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
