@@ -69,6 +69,11 @@ class Fetch:
             # Not connection.cursor(): a caller's connection may make others, with parameters of their own.
             cursor = Cursor(connection, row_factory=tuple_row)
             cursor.execute(self.query, self.params, binary=self.binary)
+            if cursor.pgresult is None:
+                with (
+                    connection.pipeline()
+                ):  # within the caller's, which has not asked for answers yet
+                    pass
             return cursor.fetchall() if _has_rows(cursor) else []
 
     async def perform_async(self, session: AsyncSession) -> list[Row]:
@@ -77,6 +82,9 @@ class Fetch:
             with _translated():
                 cursor = AsyncCursor(connection, row_factory=tuple_row)
                 await cursor.execute(self.query, self.params, binary=self.binary)
+                if cursor.pgresult is None:
+                    async with connection.pipeline():
+                        pass
                 return await cursor.fetchall() if _has_rows(cursor) else []
 
 
