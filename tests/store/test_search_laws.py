@@ -235,6 +235,22 @@ def test_scores_are_those_of_the_formulas(
         assert held == [hit.text_rank is not None for hit in hits]
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scope", [{}, {"where": {"n": {"$gte": 0}}}], ids=str)
+def test_more_hits_begin_with_the_fewer(db: Database, mode: Mode, scope: dict[str, Any]) -> None:
+    """Whatever is equally good is in the order of its ids."""
+    stock = [
+        Document(uri=f"d{n}", text=WORDS[n % 2], metadata={"n": n}, tenant_id=TENANTS[n % 3])
+        for n in range(24)
+    ]
+    docs = shelve(db, stock, [])
+    hits = docs.search("tide", mode=mode, k=24, **scope)
+    assert len(hits) == (12 if mode == "text" else 24)
+    assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.document_id))
+    for k in range(1, len(hits)):
+        assert docs.search("tide", mode=mode, k=k, **scope) == hits[:k]
+
+
 #: What the SQL functions of a mode have no use for.
 UNKNOWN: dict[Mode, set[str]] = {
     "vector": {"vector_weight", "fusion"},
