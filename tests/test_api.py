@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from typing import Any
 
 import psycopg
@@ -13,6 +15,7 @@ import pytest
 import pgrecall
 from pgrecall import Collection, Database, Document, IngestReport, errors
 from pgrecall.ingest.job import PATIENCE
+from pgrecall.types import Hit, Mode
 from tests.embedders import CarelessEmbedder, DeadEmbedder, PoisonedEmbedder, TinyEmbedder
 
 SMALL = pgrecall.ChunkConfig(max_tokens=24, overlap_tokens=6, min_tokens=4)
@@ -88,6 +91,19 @@ def test_a_hit_carries_all_that_a_reader_needs(docs: Collection) -> None:
     assert text[hit.start : hit.end] == hit.text
     assert (hit.uri, hit.title, hit.metadata, hit.tenant_id) == ("a", "T", {"n": [1, None]}, "t")
     assert (hit.page, hit.ordinal, hit.vector_rank, hit.text_rank) == (1, 0, 1, 1)
+
+
+@pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+def test_a_hit_is_a_dataclass_like_any_other(docs: Collection, mode: Mode) -> None:
+    docs.ingest(Document(uri=f"d{n}", text=f"Ocean number {n}.") for n in range(3))
+    hits = docs.search("ocean", mode=mode)
+    assert len(hits) == 3
+    for hit in hits:
+        made = Hit(**vars(hit))
+        assert made == hit
+        assert vars(made) == vars(hit)
+        assert {*vars(hit)} == {field.name for field in fields(Hit)}
+        assert pickle.loads(pickle.dumps(hit)) == replace(hit) == hit
 
 
 def test_what_has_not_changed_is_left_alone(

@@ -73,6 +73,53 @@ def test_everything_works_on_what_is_lent(kind: str, database_url: str) -> None:
         assert db.collection("docs").status().documents == 29
 
 
+@pytest.mark.parametrize("made", [psycopg.ClientCursor, psycopg.RawCursor])
+def test_a_lent_connection_may_make_other_cursors(made: type[Any], database_url: str) -> None:
+    with psycopg.connect(database_url, cursor_factory=made) as lender:
+        with pgrecall.connect(lender) as db:
+            docs = db.create_collection("docs", embedder=TinyEmbedder(8))
+            assert docs.ingest(DOCUMENTS).new == 30
+            for mode in ("vector", "text", "hybrid"):
+                assert len(docs.search("number 7", mode=mode, k=5, diversity=0.5)) == 5
+        assert type(lender.cursor()) is made
+
+
+def test_in_a_pipeline_answers_are_waited_for(database_url: str) -> None:
+    with pgrecall.connect(database_url) as db:
+        docs = db.create_collection("docs", embedder=TinyEmbedder(8))
+        docs.ingest(DOCUMENTS)
+        truth = docs.search("number 7", k=5)
+    with psycopg.connect(database_url) as lender, lender.pipeline():
+        mine = pgrecall.connect(lender).collection("docs", embedder=TinyEmbedder(8))
+        one = lender.execute("SELECT 1")
+        assert mine.search("number 7", k=5) == truth
+        with pytest.raises(errors.FilterError):
+            mine.search("number 7", where={"n": {"$near": 1}})
+        lender.rollback()
+        assert mine.search("number 7", k=5) == truth
+        assert one.fetchone() == (1,)
+
+    async def awaited() -> None:
+        connection = await psycopg.AsyncConnection.connect(database_url)
+        async with connection, connection.pipeline(), pgrecall.connect_async(connection) as db:
+            mine = await db.collection("docs", embedder=TinyEmbedder(8))
+            assert await mine.search("number 7", k=5) == truth
+
+    asyncio.run(awaited())
+
+
+@pytest.mark.parametrize("made", [psycopg.AsyncClientCursor, psycopg.AsyncRawCursor])
+def test_an_awaited_one_may_too(made: type[Any], database_url: str) -> None:
+    async def use() -> None:
+        connection = await psycopg.AsyncConnection.connect(database_url, cursor_factory=made)
+        async with connection, pgrecall.connect_async(connection) as db:
+            docs = await db.create_collection("docs", embedder=TinyEmbedder(8))
+            assert (await docs.ingest(DOCUMENTS)).new == 30
+            assert len(await docs.search("number 7", k=5)) == 5
+
+    asyncio.run(use())
+
+
 @pytest.mark.parametrize("kind", ["pool", "connection", "autocommit", "engine"])
 def test_everything_works_awaited_on_what_is_lent(kind: str, database_url: str) -> None:
     async def use() -> None:

@@ -70,6 +70,13 @@ def ask(docs: Collection, database_url: str) -> Ask:
     return search
 
 
+class Apart(TinyEmbedder):
+    """Questions point to what is written in capitals, which has none of their words."""
+
+    def embed_query(self, text: str) -> FloatArray:
+        return super().embed_query("near" if text.isupper() or text == "tide" else "far")
+
+
 class Reversed:
     """A reranker that likes what is short, and remembers what it read."""
 
@@ -109,6 +116,25 @@ def test_nothing_below_the_threshold(ask: Ask) -> None:
     assert len(hits) == 4
     assert [hit for hit in everything if (hit.vector_score or 0) >= least] == hits
     assert ask("tide at Dover", min_similarity=1.5) == []
+
+
+@pytest.mark.parametrize(
+    ("far", "candidates", "complete"), [(90, None, True), (300, None, True), (300, 100, False)]
+)
+def test_hits_by_words_crowd_out_no_nearer_ones(
+    db: Database, far: int, candidates: int | None, complete: bool
+) -> None:
+    docs = db.create_collection("apart", embedder=Apart())
+    docs.ingest(Document(uri=f"far{n}", text=f"the tide {n}") for n in range(far))
+    docs.ingest(Document(uri=f"near{n}", text=f"HIGH WATER {n}") for n in range(8))
+    hits = docs.search("tide", min_similarity=0.5, vector_weight=0.1, candidates=candidates)
+    assert len(hits) == (8 if complete else 0)
+    assert hits.complete == complete
+    assert bool(hits.notes) != complete
+    assert all(hit.uri.startswith("near") for hit in hits)
+    # By vectors alone, what comes after them is known to be too far away.
+    hits = docs.search("tide", min_similarity=0.5, mode="vector")
+    assert (len(hits), hits.complete) == (8, True)
 
 
 def test_a_document_has_at_most_so_many(ask: Ask) -> None:

@@ -19,6 +19,10 @@ import pytest
 import pgrecall
 from pgrecall import Collection, Database, Document, errors
 from pgrecall.evaluate.questions import JudgedQuestion, read_questions
+from pgrecall.flow import run
+from pgrecall.retrieve import search_in
+from pgrecall.store.generations import building
+from pgrecall.store.search import Query, explain
 from tests.embedders import DeadEmbedder, PoisonedEmbedder, TinyEmbedder
 from tests.openai_server import Fault, OpenAIServer
 
@@ -105,6 +109,19 @@ def test_every_process_follows_the_switch(docs: Collection, database_url: str) -
         with pytest.raises(errors.InvalidArgument, match=r"other.*embedder=\.\.\."):
             reader.search("tide", k=3)
         assert reader.search("tide", k=3, mode="text")
+
+
+def test_what_is_explained_is_the_generation_that_was_searched(docs: Collection) -> None:
+    docs.reindex(embedder=other())
+    searched = docs._target.generation
+    (new,) = run(building(searched.collection_id), docs._session)
+    flow = search_in(docs._target, new, ["tide"], {"explain": True})
+    stages = run(flow, docs._session).explanation
+    assert [stage.arm for stage in stages] == ["vector", "text"]
+    docs.activate()
+    # Whoever searched before the switch searches again.
+    with pytest.raises(errors.GenerationChanged):
+        run(explain(searched, Query(text="tide", mode="text")), docs._session)
 
 
 def test_a_model_of_which_there_is_no_key_is_named(docs: Collection, database_url: str) -> None:

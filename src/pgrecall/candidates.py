@@ -149,7 +149,7 @@ def refine(
     """
     hits = _together(found)
     near = [_similar(list_, wanted.min_similarity) for list_ in found]
-    more = any(len(list_) >= candidates for list_ in near)
+    more = any(_more(list_, wanted.min_similarity, candidates) for list_ in found)
     ranked = fused(near, wanted.combine)
     if wanted.reranker is not None:
         ranked = yield from _reranked(ranked, wanted.reranker, words, hits.notes)
@@ -184,6 +184,17 @@ def _together(found: Sequence[Hits]) -> Hits:
 
 def _similar(hits: Hits, min_similarity: float | None) -> list[Hit]:
     return list(hits) if min_similarity is None else above(hits, min_similarity)
+
+
+def _more(hits: Hits, min_similarity: float | None, candidates: int) -> bool:
+    """Whether rows that were not looked at may be as near as asked."""
+    if min_similarity is None or len(hits) < candidates:
+        return len(hits) >= candidates
+    near = len(above(hits, min_similarity))
+    # Hits by their words may have taken the places of nearer ones. None is left out where the nearest of those
+    # that are too far away ranks right behind all that are near.
+    far = (hit.vector_rank or 0 for hit in hits if (hit.vector_score or 0.0) < min_similarity)
+    return min(far, default=0) != near + 1
 
 
 def _reranked(

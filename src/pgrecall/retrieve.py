@@ -115,7 +115,8 @@ def listed(question: Questions) -> list[Question]:
 
 def _embedding(question: object) -> FloatArray:
     try:
-        return np.asarray(question, dtype=np.float32)
+        with np.errstate(over="ignore"):  # refused where it is sent
+            return np.asarray(question, dtype=np.float32)
     except (TypeError, ValueError) as exc:
         raise errors.InvalidArgument(f"{_QUESTION}, and numbers make an embedding.") from exc
 

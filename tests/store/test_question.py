@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 import pgrecall
-from pgrecall import Collection, Document
+from pgrecall import Collection, Database, Document
 from tests.embedders import TinyEmbedder
 
 TEXTS = {
@@ -122,6 +123,18 @@ def test_quotation_marks_in_prose_require_nothing(docs: Collection) -> None:
     assert {"reset", "refused", "language", "coffee"} <= {*found(docs, question)}
 
 
+@pytest.mark.parametrize("fusion", ["convex", "dbsf", "rrf"])
+def test_a_name_that_stands_nowhere_ranks_nothing(docs: Collection, fusion: str) -> None:
+    # None of its words is known, and the vectors decide alone.
+    hits = docs.search("zork_blub", k=20, fusion=fusion)
+    assert {(hit.text_score, hit.text_rank) for hit in hits} <= {(0, None), (None, None)}
+    nearest = docs.search("zork_blub", mode="vector", k=20)
+    assert [(hit.uri, hit.score) for hit in hits] == [(hit.uri, hit.score) for hit in nearest]
+    # One that is known stands in two documents only.
+    hits = docs.search("java zork_blub", k=20, fusion=fusion)
+    assert {hit.uri for hit in hits if hit.text_score or hit.text_rank} == {"coffee", "language"}
+
+
 def test_a_word_said_twice_counts_twice(docs: Collection) -> None:
     once = {hit.uri: hit.text_score or 0 for hit in docs.search("java connection", mode="text")}
     twice = {
@@ -143,3 +156,24 @@ def test_a_language_that_postgres_does_not_know_is_reported(docs: Collection) ->
     assert failure.uri == "klingon"
     assert 'text search configuration "klingon" does not exist' in failure.reason
     assert docs.delete("more") == 1
+
+
+def test_names_in_a_language_whose_dictionary_knows_several_forms(db: Database) -> None:
+    with psycopg.connect(db.url) as connection:
+        connection.execute(
+            """
+            CREATE TEXT SEARCH DICTIONARY public.parts
+                (TEMPLATE = ispell, DictFile = ispell_sample, AffFile = ispell_sample);
+            CREATE TEXT SEARCH CONFIGURATION public.parts (COPY = simple);
+            ALTER TEXT SEARCH CONFIGURATION public.parts
+                ALTER MAPPING FOR asciiword WITH public.parts, simple;
+            """
+        )
+    docs = db.create_collection("docs", embedder=TinyEmbedder(8), language="public.parts")
+    docs.ingest(
+        Document(uri=f"d{n}", text=text)
+        for n, text in enumerate(["os.footballklubber", "os in a football klubber", "os.path"])
+    )
+    assert found(docs, "os.footballklubber")[0] == "d0"
+    assert found(docs, "os.footballklubber", "hybrid")[0] == "d0"
+    assert found(docs, "os.pa") == ["d2", "d0", "d1"]

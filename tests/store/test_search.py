@@ -268,7 +268,10 @@ def test_fusions_that_there_are_not(world: World, options: dict[str, Any]) -> No
 
 @pytest.mark.parametrize(
     "vector",
-    [np.ones(31), np.ones(33), np.ones((1, 1, 32)), np.zeros(32), np.full(32, np.nan), np.ones(0)],
+    [
+        *(np.ones(31), np.ones(33), np.ones((1, 1, 32)), np.zeros(32), np.full(32, np.nan)),
+        *(np.ones(0), np.ones(16_001), np.ones(70_000)),
+    ],
     ids=str,
 )
 def test_embeddings_that_do_not_fit(world: World, vector: Any) -> None:
@@ -276,6 +279,14 @@ def test_embeddings_that_do_not_fit(world: World, vector: Any) -> None:
         world.docs.search(vector.astype(np.float32), mode="vector")
     with pytest.raises(errors.InvalidArgument, match="needs words"):
         world.docs.search(vector.astype(np.float32))
+
+
+@pytest.mark.parametrize("number", [1e25, 1e300])
+def test_numbers_that_no_embedding_holds(world: World, number: float) -> None:
+    questions: list[Any] = [[number] * 32, np.full(32, number)]
+    for question in questions:
+        with pytest.raises(errors.InvalidArgument, match="infinite"):
+            world.docs.search(question, mode="vector")
 
 
 def sqlstate(world: World, call: str) -> str | None:

@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import pgrecall
@@ -191,6 +191,64 @@ def test_every_answer_is_right(
                 (h.document_id, h.score, h.vector_score, h.text_score, h.vector_rank, h.text_rank)
                 for h in hits
             ]
+
+
+def fused(hits: Hits, fusion: str, weight: float) -> list[float]:
+    """The scores of all rows of a collection, as the formulas have it."""
+    by_vector = np.array([hit.vector_score for hit in hits])
+    by_words = np.array([hit.text_score or 0 for hit in hits])
+    if not by_words.any():
+        return [*map(float, by_vector)]
+    if fusion == "rrf":
+        return [
+            2 * weight / (60 + (hit.vector_rank or 0))
+            + (2 * (1 - weight) / (60 + hit.text_rank) if hit.text_rank else 0)
+            for hit in hits
+        ]
+    if fusion == "dbsf":
+        vector, text = (
+            np.clip(0.5 + (scores - scores.mean()) / (6 * (scores.std() or 1)), 0, 1)
+            for scores in (by_vector, by_words)
+        )
+    else:
+        span = np.ptp(by_vector)
+        vector = (by_vector - by_vector.min()) / span if span else np.ones(len(hits))
+        text = by_words / by_words.max()
+    return [*map(float, weight * vector + (1 - weight) * text)]
+
+
+@bounded
+@given(contents(), words, st.sampled_from(["convex", "dbsf", "rrf"]), st.floats(0, 1))
+@example([Document(uri=name, text="tide") for name in "ab"], "tide", "dbsf", 0.3)
+@example([Document(uri="a", text="tide")], "tide", "convex", 0.3)
+def test_scores_are_those_of_the_formulas(
+    db: Database, stock: list[Document], word: str, fusion: str, weight: float
+) -> None:
+    docs = shelve(db, stock, [])
+    for question in (word, stock[0].text, f"{word} zork_blub"):
+        hits = docs.search(question, k=20, fusion=fusion, vector_weight=weight)
+        assert len(hits) == len(stock)
+        expected = fused(hits, fusion, weight)
+        assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-6)
+        held = [bool({*hit.text.split()} & {*question.split()}) for hit in hits]
+        assert held == [bool(hit.text_score) for hit in hits]
+        assert held == [hit.text_rank is not None for hit in hits]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scope", [{}, {"where": {"n": {"$gte": 0}}}], ids=str)
+def test_more_hits_begin_with_the_fewer(db: Database, mode: Mode, scope: dict[str, Any]) -> None:
+    """Whatever is equally good is in the order of its ids."""
+    stock = [
+        Document(uri=f"d{n}", text=WORDS[n % 2], metadata={"n": n}, tenant_id=TENANTS[n % 3])
+        for n in range(24)
+    ]
+    docs = shelve(db, stock, [])
+    hits = docs.search("tide", mode=mode, k=24, **scope)
+    assert len(hits) == (12 if mode == "text" else 24)
+    assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.document_id))
+    for k in range(1, len(hits)):
+        assert docs.search("tide", mode=mode, k=k, **scope) == hits[:k]
 
 
 #: What the SQL functions of a mode have no use for.

@@ -222,6 +222,32 @@ def test_sql_hybrid_similar_and_embeddings(library: Library, storage: Storage) -
     assert uris(varied) != uris(docs.search(question, mode="vector"))
 
 
+@pytest.mark.parametrize("length", [1e-30, 1e25])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "search_vector(%s, %s::vector)",
+        "search_vector(%s, %s::vector, exact => true)",
+        "search(%s, '17', %s::vector)",
+        "explain(%s, NULL, %s::vector)",
+    ],
+)
+def test_embeddings_whose_squares_have_no_place_in_single_precision(
+    library: Library, call: str, length: float
+) -> None:
+    """All rows would be equally near."""
+    storage = Storage(type="vector")
+    question = library.questions[0].astype(np.float64) * length
+    with psycopg.connect(library.db.url) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(
+            f"SELECT * FROM pgrecall.{call}".encode(),  # noqa: S608
+            [library[storage].name, str(question.tolist())],
+        )
+    assert caught.value.sqlstate == "PR004"
+    with pytest.raises(errors.InvalidArgument):
+        library[storage].search(question, mode="vector")
+
+
 @pytest.mark.parametrize(
     "storage",
     [

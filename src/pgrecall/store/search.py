@@ -97,6 +97,8 @@ _COLUMNS = """
       FROM pgrecall."""
 #: What a hit calls these columns; the last two are about all hits.
 _FIELDS = tuple(field.name for field in fields(Hit))[:16]
+#: Every hit has all fields as its own: some libraries write what they find in its __dict__.
+_BLANK: Mapping[str, Any] = dict.fromkeys(field.name for field in fields(Hit))
 _SCOPE = """
            k => %s::integer, filter => %s, tenant => %s, uri_prefix => %s, documents => %s::uuid[],
            generation => %s::integer"""
@@ -172,12 +174,13 @@ _EXPLAIN = """
     SELECT arm, strategy, matching, breadth, indexes, rows, planning, execution, plan
       FROM pgrecall.explain(%s, %s, %s::pgrecall.embedding, k => %s::integer, filter => %s, tenant => %s,
            uri_prefix => %s, documents => %s::uuid[], exact => %s, ef_search => %s::integer,
-           recall => %s::double precision, vector_weight => %s::double precision)
+           recall => %s::double precision, vector_weight => %s::double precision,
+           generation => %s::integer)
 """
 
 
 def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
-    """How each arm of a query runs: it is run once more, with its plan and times."""
+    """How each arm of a query runs: it is run once more, with its plan and times. Raises as ``search``."""
     rows = yield from fetch_binary(
         _EXPLAIN,
         [
@@ -191,6 +194,7 @@ def explain(generation: Generation, query: Query) -> Flow[tuple[Stage, ...]]:
             query.ef_search,
             query.recall,
             query.vector_weight,
+            generation.generation_id,
         ],
     )
     return tuple(
@@ -249,10 +253,11 @@ def _hits(rows: list[Row], mode: Mode) -> Hits:
 
 
 def _hit(row: Row, names: Sequence[str] = _FIELDS) -> Hit:
-    """With these fields; the others have their defaults."""
+    """With these fields; the others are None."""
     # Made as usual, each field of a frozen dataclass is set by a call: half of the client's time of a search.
     hit = object.__new__(Hit)
     values = vars(hit)
+    values.update(_BLANK)
     values.update(zip(names, row, strict=False))
     values["metadata"], _ = _decode(row[4])
     values["headings"] = tuple(row[11])

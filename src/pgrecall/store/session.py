@@ -66,16 +66,25 @@ class Fetch:
     def perform(self, session: Session) -> list[Row]:
         """Blocking."""
         with session.connection() as connection, _translated():
-            cursor = connection.cursor(row_factory=tuple_row)
+            # Not connection.cursor(): a caller's connection may make others, with parameters of their own.
+            cursor = Cursor(connection, row_factory=tuple_row)
             cursor.execute(self.query, self.params, binary=self.binary)
+            if cursor.pgresult is None:
+                with (
+                    connection.pipeline()
+                ):  # within the caller's, which has not asked for answers yet
+                    pass
             return cursor.fetchall() if _has_rows(cursor) else []
 
     async def perform_async(self, session: AsyncSession) -> list[Row]:
         """Awaiting."""
         async with session.connection() as connection:
             with _translated():
-                cursor = connection.cursor(row_factory=tuple_row)
+                cursor = AsyncCursor(connection, row_factory=tuple_row)
                 await cursor.execute(self.query, self.params, binary=self.binary)
+                if cursor.pgresult is None:
+                    async with connection.pipeline():
+                        pass
                 return await cursor.fetchall() if _has_rows(cursor) else []
 
 
@@ -97,7 +106,7 @@ class CopyRows:
         with (
             session.connection() as connection,
             _translated(),
-            connection.cursor() as cursor,
+            Cursor(connection) as cursor,
             cursor.copy(self.statement) as copy,
         ):
             copy.set_types(self.types)
@@ -108,7 +117,7 @@ class CopyRows:
         """Awaiting."""
         async with session.connection() as connection:
             with _translated():
-                async with connection.cursor() as cursor, cursor.copy(self.statement) as copy:
+                async with AsyncCursor(connection) as cursor, cursor.copy(self.statement) as copy:
                     copy.set_types(self.types)
                     for row in self.rows:
                         await copy.write_row(row)

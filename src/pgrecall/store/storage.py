@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from pgrecall.errors import InvalidArgument
-from pgrecall.store.vectors import HALF, SINGLE, columns
+from pgrecall.store.vectors import HALF, LONGEST, SINGLE, columns
 
 StorageType: TypeAlias = Literal["halfvec", "vector", "bit"]
 Metric: TypeAlias = Literal["cosine", "ip", "l2"]
 
-#: The longest vector that a column takes (pgvector, all types).
-LONGEST = 16_000
 #: The most dimensions that an HNSW index takes of each type (pgvector, hnsw limits).
 INDEXED = {"halfvec": 4_000, "vector": 2_000, "bit": LONGEST}
 #: Bytes up to which a vector stays in its row (8 KiB pages), where exact searches read it without a detour.

@@ -16,6 +16,8 @@ from pgrecall.types import FloatArray
 HALF, SINGLE = ">f2", ">f4"
 #: Dimensions and an unused word, both big endian, before the elements (pgvector, halfvec_send, vector_send).
 HEADER = struct.Struct(">HH")
+#: The longest vector that a column takes (pgvector, all types).
+LONGEST = 16_000
 #: Sums of squares between which no number is beyond the largest half, 65,504, and with up to 16,000 dimensions
 #: at least one is above the smallest, 6e-8.
 SMALLEST, LARGEST = 1e-6, 65_504.0**2
@@ -34,13 +36,14 @@ def encode(vector: FloatArray, element: str = HALF) -> Asked:
     It is sent in single precision; Postgres rounds it where the vectors are. Raises InvalidArgument as
     ``encode_all`` does.
     """
-    single = np.asarray(vector, dtype=np.float32)
-    # One multiplication says of nearly all vectors that each number fits a half, and not all vanish.
-    if single.ndim != 1 or (
-        not SMALLEST < float(single @ single) < LARGEST and _unusable(single[None], element).any()
-    ):
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = np.asarray(vector, dtype=np.float32)
+        fits = single.ndim == 1 and len(single) <= LONGEST
+        # One multiplication says of nearly all vectors that each number fits a half, and not all vanish.
+        usual = fits and SMALLEST < float(single @ single) < LARGEST
+    if not fits or (not usual and _unusable(single[None], element).any()):
         raise InvalidArgument(
-            "An embedding of a question is one row of numbers, not all zero, none NaN or infinite."
+            "An embedding of a question is one row of up to 16,000 numbers, not all zero, none NaN or infinite."
         )
     return Asked(HEADER.pack(len(single), 0) + single.astype(SINGLE).tobytes())
 

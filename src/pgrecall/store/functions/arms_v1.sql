@@ -20,18 +20,20 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT 'setweight(c.tsv, ''A'', ''{}'')'
 $$;
 
--- The text score of a chunk c, as SQL: the weighted sum of the ranks of the terms, however many there are.
+-- The text score of a chunk c, as SQL: the weighted sum of the ranks of the terms, however many there are. A chunk
+-- without any of them has 0, for which ts_rank says 1e-20 if the term is a phrase; a word that stands there gives far more.
 CREATE FUNCTION pgrecall.text_score(terms text, weights text)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'CASE WHEN ' || terms || ' IS NOT NULL THEN'
-        || ' (SELECT sum(q.weight * ts_rank(''{1,1,1,1}'', r.words, q.term, 1))::double precision'
+        || ' (SELECT CASE WHEN ' || score || ' > 1e-12 THEN ' || score || ' ELSE 0 END::double precision'
         || ' FROM (SELECT ' || pgrecall.words_read() || ' AS words OFFSET 0) AS r,'
         || ' unnest(' || terms || ', ' || weights || ') AS q (term, weight)) END'
+      FROM (SELECT 'sum(q.weight * ts_rank(''{1,1,1,1}'', r.words, q.term, 1))' AS score) AS s
 $$;
 
--- The same of so many terms of a request $1, written out: for hundreds of rows, as many subqueries take longer than
--- the ranks. A sum in the same order has the same rounding.
+-- The same of so many terms of a request $1, written out, for rows that hold one: for hundreds of rows, as many
+-- subqueries take longer than the ranks. A sum in the same order has the same rounding.
 CREATE FUNCTION pgrecall.text_score(terms integer)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
@@ -92,7 +94,7 @@ BEGIN
               FROM pgrecall.collections AS c JOIN pgrecall.generations AS n ON n.generation_id = %1$s
              WHERE c.name = collection AND c.active_generation_id = %1$s;
             IF coalesce(k BETWEEN 1 AND 10000 AND chunk_count > 2000 AND vector_dims(query) = %2$s
-                        AND %5$s > 0, false)
+                        AND %5$s, false)
                AND to_regclass('pgrecall.chunks_g%1$s_embedding') IS NOT NULL THEN
                 breadth := pgrecall.ef_search(defaults, curve, k, ef_search, recall);
                 PERFORM set_config('hnsw.ef_search', breadth::text, true);
@@ -123,7 +125,9 @@ BEGIN
         pgrecall.nearest_rows(
             s, generation, 'query', NULL, 'k',
             CASE WHEN pgrecall.rescored(s) THEN 'greatest(k, breadth)' ELSE 'k' END),
-        CASE s.type WHEN 'vector' THEN 'vector_norm(query)' ELSE 'l2_norm(query::halfvec)' END);
+        -- As pgrecall.check_embedding says.
+        CASE s.type WHEN 'vector' THEN 'query <#> query < 0 AND query <#> query > ''-Infinity'''
+                    ELSE 'l2_norm(query::halfvec) > 0' END);
 END
 $$;
 

@@ -14,7 +14,8 @@ CREATE FUNCTION pgrecall.explain(
     recall double precision DEFAULT NULL,
     uri_prefix text DEFAULT NULL,
     documents uuid[] DEFAULT NULL,
-    vector_weight double precision DEFAULT NULL)
+    vector_weight double precision DEFAULT NULL,
+    generation integer DEFAULT NULL)
 RETURNS TABLE (
     arm text, strategy text, matching bigint, breadth integer, indexes text[], rows bigint,
     planning double precision, execution double precision, plan jsonb)
@@ -24,7 +25,7 @@ SET hnsw.ef_search = 100
 SET enable_sort = on
 SET enable_seqscan = on AS $$
 DECLARE
-    g pgrecall.target := pgrecall.active_generation(collection);
+    g pgrecall.target := pgrecall.active_generation(collection, generation);
     r pgrecall.request;
     hybrid constant boolean := query_text IS NOT NULL AND query_embedding IS NOT NULL;
     wanted integer;

@@ -53,10 +53,11 @@ BEGIN
 END
 $$;
 
--- A score as its place between three standard deviations below and above the mean, from 0 to 1.
+-- A score as its place between three standard deviations below and above the mean, from 0 to 1; 0.5 where all are
+-- equal.
 CREATE FUNCTION pgrecall.within(
     score double precision, mean double precision, deviation double precision)
 RETURNS double precision
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT coalesce(least(1, greatest(0, 0.5 + (score - mean) / nullif(6 * deviation, 0))), 0.5)
+    SELECT least(1, greatest(0, 0.5 + coalesce((score - mean) / nullif(6 * deviation, 0), 0)))
 $$;

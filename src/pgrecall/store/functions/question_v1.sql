@@ -99,10 +99,12 @@ BEGIN
           FROM counted
     ), names AS (
         -- As rare as the rarest of its parts.
-        SELECT ((phraseto_tsquery(language::regconfig, pgrecall.words(m[1]))::text || ':*')::tsquery) AS term,
+        -- A dictionary may know several forms of the last part, which are taken as they are.
+        SELECT (whole || CASE WHEN whole LIKE '%''' THEN ':*' ELSE '' END)::tsquery AS term,
                1 AS times, part.frequency
           FROM regexp_matches(plain, name, 'g') AS m,
                unnest(g.languages) AS language,
+               LATERAL (SELECT phraseto_tsquery(language::regconfig, pgrecall.words(m[1]))::text) AS w (whole),
                LATERAL (SELECT min(frequency) FROM counted
                          WHERE lexeme = ANY (tsvector_to_array(
                                pgrecall.to_tsvector(language, '', m[1])))) AS part (frequency)

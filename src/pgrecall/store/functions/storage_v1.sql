@@ -102,18 +102,19 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- The nearest chunks with their distance, as SQL: those of an index scan, $taken of them, compared exactly;
--- without `taken`, those of all that the condition lets through.
+-- without `taken`, those of all that the condition lets through. Of rows at equal distance the first by id are taken,
+-- so that more hits begin with the fewer; an index alone gives any of them.
 CREATE FUNCTION pgrecall.nearest_rows(
     s pgrecall.storage, generation integer, question text, condition text, wanted text, taken text)
 RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'SELECT c.*, ' || pgrecall.distance(s, question) || ' AS distance FROM '
-        || CASE WHEN taken IS NULL THEN rows || ' ORDER BY distance LIMIT ' || wanted
+        || CASE WHEN taken IS NULL THEN rows || ordered
            -- In the strict order of the index they come as they are wanted.
            WHEN condition IS NULL AND NOT pgrecall.rescored(s)
            THEN rows || ' ORDER BY ' || pgrecall.index_distance(s, question) || ' LIMIT ' || wanted
            ELSE '(SELECT c.* FROM ' || rows || ' ORDER BY ' || pgrecall.index_distance(s, question)
-                || ' LIMIT ' || taken || ') AS c ORDER BY distance LIMIT ' || wanted END
-      FROM (SELECT 'pgrecall.chunks_g' || generation || ' AS c' || coalesce(' WHERE ' || condition, '')
-                   AS rows) AS r
+                || ' LIMIT ' || taken || ') AS c' || ordered END
+      FROM (SELECT 'pgrecall.chunks_g' || generation || ' AS c' || coalesce(' WHERE ' || condition, '') AS rows,
+                   ' ORDER BY distance, c.document_id, c.ordinal LIMIT ' || wanted AS ordered) AS r
 $$;

@@ -115,6 +115,8 @@ $$;
 CREATE FUNCTION pgrecall.check_embedding(g pgrecall.target, query_embedding vector)
 RETURNS void
 LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    square double precision;
 BEGIN
     IF query_embedding IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the query embedding is missing';
@@ -122,9 +124,16 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = format(
             'the query embedding has %s dimensions, the collection %s: embed it with %s',
             vector_dims(query_embedding), g.dimensions, g.embedder);
-    ELSIF (CASE (g.storage).type WHEN 'vector' THEN vector_norm(query_embedding)
-           ELSE l2_norm(query_embedding::halfvec) END) = 0 THEN
+    END IF;
+    -- pgvector adds squares up in single precision, in which they may vanish or overflow: then all rows would
+    -- look alike.
+    square := CASE (g.storage).type WHEN 'vector' THEN - (query_embedding <#> query_embedding)
+              ELSE l2_norm(query_embedding::halfvec) END;
+    IF square = 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'PR004', MESSAGE = 'the query embedding is zero and points nowhere';
+    ELSIF square = 'Infinity' THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR004',
+            MESSAGE = 'the numbers of the query embedding are too large to be compared';
     END IF;
 END
 $$;
