@@ -70,9 +70,8 @@ class Fetch:
             cursor = Cursor(connection, row_factory=tuple_row)
             cursor.execute(self.query, self.params, binary=self.binary)
             if cursor.pgresult is None:
-                with (
-                    connection.pipeline()
-                ):  # within the caller's, which has not asked for answers yet
+                # In a pipeline of the caller's, which has not asked for answers yet; an inner one's end does.
+                with connection.pipeline():
                     pass
             return cursor.fetchall() if _has_rows(cursor) else []
 
