@@ -138,6 +138,14 @@ class JoinedEmbedder:
         self._under_way.discard(task)
         self._look()
 
+    async def aclose(self) -> None:
+        """Give up what is under way: whoever asked for it has gone. The embedder stays open."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
     async def _embed(self, batch: list[_Request]) -> None:
         try:
             vectors = await self._ask([text for request in batch for text in request.texts])

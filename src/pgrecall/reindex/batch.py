@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from pgrecall.embed.base import Embedder
-from pgrecall.errors import DatabaseError, DatabaseUnavailable, EmbeddingError, InvalidArgument
+from pgrecall.errors import EmbeddingError
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest.budget import Budget, unpaid
 from pgrecall.ingest.chunks import chunk
@@ -45,13 +45,8 @@ def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
         granted = yield from _granted(work, batch, [item])
         if granted.group:
             yield from embed_granted_alone(work.job, granted)
-            try:
-                taken = yield from filling.fill(batch.generation, [item])
-            except DatabaseUnavailable:
-                raise
-            except (DatabaseError, InvalidArgument):
-                yield from work.job.vectors(work.job.lane).keep(item)
-                raise
+            taken = yield from filling.fill(batch.generation, [item])
+            work.job.settled([item])
             work.done([item] if taken else [])
 
 

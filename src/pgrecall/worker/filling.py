@@ -17,7 +17,7 @@ from pgrecall.store.session import AsyncSession
 from pgrecall.types import Failure
 from pgrecall.worker.accounts import Accounts
 from pgrecall.worker.embedders import Embedders
-from pgrecall.worker.failing import Final, keep, reason
+from pgrecall.worker.failing import Final, keep, reason, salvage
 
 logger = logging.getLogger("pgrecall.worker")
 
@@ -61,9 +61,10 @@ class Filling:
         job = job_of(Lane(generation, embedder), Limits().budget(generation.embedder))
         try:
             await run_async(steps.add(Reindexing(job=job), batch), self._session)
-        except Exception as exc:
+        except BaseException as exc:
+            await salvage(self._session, job, exc)
             # Those that are tried again have not failed yet.
-            failed = batch.keys if final(exc) else ()
+            failed = batch.keys if isinstance(exc, Exception) and final(exc) else ()
             job.report.failed = [Failure(uri=str(key), reason=reason(exc)) for _, key in failed]
             raise
         finally:
