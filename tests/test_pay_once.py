@@ -20,6 +20,7 @@ import pgrecall
 from pgrecall import Database, Document, errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
+from pgrecall.embed.remote import RemoteEmbedder
 from pgrecall.store.prepared import LONG
 from pgrecall.types import FloatArray
 from tests.acceptance.conftest import assert_whole, command
@@ -222,6 +223,36 @@ def test_a_run_that_breaks_off_keeps_what_it_has_for_a_generation_that_is_built(
             assert waiting(database_url) == 0
 
     go(main())
+
+
+def test_a_run_that_is_cancelled_keeps_what_was_answered(database_url: str) -> None:
+    document = Document(uri="d", text=long_text(150))
+
+    async def main(server: OpenAIServer) -> None:
+        embedder = open_embedder("openai:any@48", base_url=server.url, api_key="k")
+        assert isinstance(embedder, RemoteEmbedder)
+        async with embedder, pgrecall.connect_async(database_url) as db:
+            docs = await db.create_collection("docs", embedder=embedder, chunking=TINY)
+            server.faults += [None, None, Fault(delay=2)]
+            run = asyncio.create_task(docs.ingest(document))
+            while len(server.requests) < 3:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await run
+            first = {text for request in server.requests[:2] for text in request.body["input"]}
+            (interrupted,) = await db.runs()
+            assert interrupted.state == "interrupted"
+            assert interrupted.embedded == waiting(database_url) == len(first) > 200
+            server.requests.clear()
+            report = await docs.ingest(document)
+            assert first.isdisjoint(asked(server))
+            assert report.embedded + len(first) == report.chunks
+            assert waiting(database_url) == 0
+
+    with OpenAIServer() as server:
+        go(main(server))
 
 
 def test_a_worker_that_stops_keeps_what_it_has_embedded(database_url: str) -> None:

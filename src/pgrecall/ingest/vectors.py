@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.outcome import answered_before
 from pgrecall.embed.steps import embed_documents, embed_images
 from pgrecall.errors import EmbeddingError, InvalidArgument
 from pgrecall.flow import Flow
@@ -147,8 +149,8 @@ class Vectors:
         try:
             ids = [piece.token_ids for piece in texts.values()]
             vectors = yield from embed_documents(self._embedder, asked, tokens=tokens, ids=ids)
-        except EmbeddingError as exc:
-            yield from self._rescue(flight, texts, exc.answered)
+        except (EmbeddingError, CancelledError) as exc:
+            yield from self._rescue(flight, texts, answered_before(exc))
             raise
         except InvalidArgument:
             self._unsent(tokens)
