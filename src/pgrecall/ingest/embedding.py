@@ -192,6 +192,8 @@ def _embed(
         raise
     except (errors.EmbeddingError, errors.InvalidArgument) as exc:
         return exc
+    finally:
+        job.release(group, known)
     return None
 
 

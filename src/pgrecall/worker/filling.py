@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 
 from pgrecall import errors
@@ -58,7 +59,11 @@ class Filling:
         generation = batch.generation
         # The embedder itself, since a batch is full without others; so it is given token ids, and pictures.
         embedder = (await self._embedders.open(generation)).embedder
-        job = job_of(Lane(generation, embedder), Limits().budget(generation.embedder))
+        # Counted, since the limit is that of all workers together (``reindex.batch``).
+        budget = Limits(max_tokens=sys.maxsize if batch.limited else None).budget(
+            generation.embedder
+        )
+        job = job_of(Lane(generation, embedder), budget)
         try:
             await run_async(steps.add(Reindexing(job=job), batch), self._session)
         except BaseException as exc:
