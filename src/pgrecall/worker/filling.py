@@ -68,7 +68,8 @@ class Filling:
             await run_async(steps.add(Reindexing(job=job), batch), self._session)
         except BaseException as exc:
             await salvage(self._session, job, exc)
-            # Those that are tried again have not failed yet.
+            # Those that are tried again have not failed yet, nor were they left.
+            job.report.left = job.report.left_tokens = 0
             failed = batch.keys if isinstance(exc, Exception) and final(exc) else ()
             job.report.failed = [Failure(uri=str(key), reason=reason(exc)) for _, key in failed]
             raise
