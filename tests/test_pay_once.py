@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -19,9 +20,11 @@ import pgrecall
 from pgrecall import Database, Document, errors
 from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import open_embedder
+from pgrecall.embed.remote import RemoteEmbedder
 from pgrecall.store.prepared import LONG
 from pgrecall.types import FloatArray
 from tests.acceptance.conftest import assert_whole, command
+from tests.driving import go
 from tests.embedders import CarelessEmbedder, TinyEmbedder
 from tests.openai_server import Fault, OpenAIServer
 from tests.test_api import SMALL, paragraphs, rows
@@ -174,6 +177,106 @@ def test_vectors_of_a_document_that_cannot_be_written_wait(db: Database) -> None
     assert waiting(db.url) == len(embedder.seen) > 0
     assert docs.ingest(Document(uri="d", text=text)).embedded == 0
     assert waiting(db.url) == 0
+
+
+class Slow(TinyEmbedder):
+    """Another model, which is awaited, and waits for ``may``."""
+
+    def __init__(self) -> None:
+        super().__init__(name="slow")
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+
+    async def embed_documents_async(self, texts: Sequence[str]) -> FloatArray:
+        self.asked.set()
+        await self.may.wait()
+        return self.embed_documents(texts)
+
+    async def embed_query_async(self, text: str) -> FloatArray:
+        return self.embed_query(text)
+
+
+def test_a_run_that_breaks_off_keeps_what_it_has_for_a_generation_that_is_built(
+    database_url: str,
+) -> None:
+    documents = [Document(uri=f"d{n}", text=long_text(60, f"n{n}w")) for n in range(4)]
+
+    async def main() -> None:
+        embedder, newer = TinyEmbedder(), TinyEmbedder(name="newer")
+        async with pgrecall.connect_async(database_url) as db:
+            docs = await db.create_collection("docs", embedder=embedder, chunking=TINY)
+            await docs.ingest([Document(uri=f"d{n}", text="old") for n in range(4)])
+            await docs.reindex(embedder=newer)
+            with psycopg.connect(database_url) as mine:
+                mine.execute("SELECT FROM pgrecall.documents FOR UPDATE")
+                everything = 1 + (await docs.plan(documents)).embedded
+                run = asyncio.create_task(docs.ingest(documents))
+                while len(newer.seen) < everything:
+                    await asyncio.sleep(0.01)
+                # Its last call is answered by then, and what it was for waits for a writer.
+                await asyncio.sleep(0.5)
+                run.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await run
+                mine.rollback()
+            assert (await docs.ingest(documents)).changed == 4
+            assert twice(embedder) == twice(newer) == []
+            assert waiting(database_url) == 0
+
+    go(main())
+
+
+def test_a_run_that_is_cancelled_keeps_what_was_answered(database_url: str) -> None:
+    document = Document(uri="d", text=long_text(150))
+
+    async def main(server: OpenAIServer) -> None:
+        embedder = open_embedder("openai:any@48", base_url=server.url, api_key="k")
+        assert isinstance(embedder, RemoteEmbedder)
+        async with embedder, pgrecall.connect_async(database_url) as db:
+            docs = await db.create_collection("docs", embedder=embedder, chunking=TINY)
+            server.faults += [None, None, Fault(delay=2)]
+            run = asyncio.create_task(docs.ingest(document))
+            while len(server.requests) < 3:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await run
+            first = {text for request in server.requests[:2] for text in request.body["input"]}
+            (interrupted,) = await db.runs()
+            assert interrupted.state == "interrupted"
+            assert interrupted.embedded == waiting(database_url) == len(first) > 200
+            server.requests.clear()
+            report = await docs.ingest(document)
+            assert first.isdisjoint(asked(server))
+            assert report.embedded + len(first) == report.chunks
+            assert waiting(database_url) == 0
+
+    with OpenAIServer() as server:
+        go(main(server))
+
+
+def test_a_worker_that_stops_keeps_what_it_has_embedded(database_url: str) -> None:
+    """It waits for the model of a generation that is being built."""
+    options = pgrecall.WorkerOptions(drain=True, grace=0.1)
+
+    async def main() -> None:
+        embedder, slow, stop = TinyEmbedder(), Slow(), asyncio.Event()
+        async with pgrecall.connect_async(database_url) as db:
+            docs = await db.create_collection("docs", embedder=embedder, chunking=TINY)
+            await docs.reindex(embedder=slow)
+            await docs.enqueue(Document(uri="d", text=long_text(100)))
+            working = asyncio.create_task(db.work(options, embedders=[embedder, slow], stop=stop))
+            await slow.asked.wait()
+            stop.set()
+            await working
+            assert waiting(database_url) == len(embedder.seen) > 0
+            slow.may.set()
+            await db.work(options, embedders=[embedder, slow])
+            assert (await docs.status()).documents == 1
+            assert twice(embedder) == twice(slow) == []
+            assert waiting(database_url) == 0
+
+    go(main())
 
 
 def killed(url: str, tree: Path, server: OpenAIServer, done: Callable[[], bool]) -> None:

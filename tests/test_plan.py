@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 import pgrecall
 from pgrecall import Collection, Database, Document, errors
+from pgrecall.ingest.budget import Budget
 from pgrecall.store.runs import LOST
 from tests.acceptance.conftest import command
 from tests.driving import rows
 from tests.embedders import DeadEmbedder, PoisonedEmbedder, TinyEmbedder
-from tests.openai_server import OpenAIServer
+from tests.openai_server import Fault, OpenAIServer
 
 SMALL = pgrecall.ChunkConfig(max_tokens=20, overlap_tokens=0, min_tokens=4)
 OPENAI = "openai:text-embedding-3-small"
@@ -94,6 +95,34 @@ def test_equal_texts_are_embedded_once_however_far_apart(db: Database) -> None:
     assert planned.embedded < 100
     assert counts(docs.ingest(many)) == counts(planned)
     assert len(embedder.seen) == len(set(embedder.seen))
+
+
+def test_a_budget_of_what_was_planned_is_enough_for_equal_texts_that_are_under_way(
+    db: Database, server: OpenAIServer
+) -> None:
+    """Several batches wait for the provider at a time, and each has the same hundred texts."""
+    docs = db.create_collection("docs", embedder=f"{OPENAI}@48", chunking=SMALL)
+    notes = [note(f"d{n}", *range(100), *range(1000 * n + 100, 1000 * n + 350)) for n in range(4)]
+    plan = docs.plan(notes)
+    server.rule = lambda body: Fault(delay=0.2)
+    report = docs.ingest(notes, max_tokens=plan.tokens)
+    assert (report.new, report.left, report.tokens) == (4, 0, plan.tokens)
+
+
+@given(
+    parts=st.lists(st.integers(1, 5000), min_size=1, max_size=50),
+    price=st.sampled_from([0.02, 0.1, 0.12, 0.13, 0.18]),
+)
+def test_a_limit_of_the_planned_cost_is_enough(parts: list[int], price: float) -> None:
+    """However the cost of the parts is rounded; and one token more is too much."""
+    cost = Budget(price=price).cost(sum(parts))
+    budget = Budget(max_cost=cost, price=price)
+    assert budget.ceiling == sum(parts)
+    assert all(budget.take(part) for part in parts)
+    assert not budget.take(1)
+    budget.give_back(parts[0])
+    assert not budget.take(parts[0] + 1)
+    assert budget.take(parts[0])
 
 
 def test_a_plan_asks_no_provider_and_needs_no_key(

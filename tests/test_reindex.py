@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +23,12 @@ from pgrecall.evaluate.questions import JudgedQuestion, read_questions
 from pgrecall.flow import run
 from pgrecall.retrieve import search_in
 from pgrecall.store.generations import building
+from pgrecall.store.prepared import LONG
 from pgrecall.store.search import Query, explain
 from tests.embedders import DeadEmbedder, PoisonedEmbedder, TinyEmbedder
 from tests.openai_server import Fault, OpenAIServer
+from tests.test_pay_once import TINY, long_text
+from tests.test_pay_together import Held
 
 SMALL = pgrecall.ChunkConfig(max_tokens=24, overlap_tokens=6, min_tokens=4)
 LARGE = pgrecall.ChunkConfig(max_tokens=64, overlap_tokens=6, min_tokens=4)
@@ -455,6 +459,27 @@ import os, pgrecall
 with pgrecall.connect(os.environ["PGRECALL_DATABASE_URL"]) as db:
     db.collection("docs").reindex(embedder="openai:text-embedding-3-small@64")
 """
+
+
+def test_a_document_that_becomes_a_long_one_by_the_switch(db: Database) -> None:
+    """Its vectors are then elsewhere than those that it had."""
+    embedder = Held()
+    embedder.may.set()
+    docs = db.create_collection("docs", embedder=embedder, chunking=LARGE)
+    docs.ingest(document(0))
+    embedder.asked.clear()
+    embedder.may.clear()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(docs.ingest, Document(uri="long", text=long_text(600)))
+        assert embedder.asked.wait(20)
+        same = db.collection("docs", embedder=TinyEmbedder())
+        same.reindex(chunking=TINY)
+        same.activate()
+        embedder.may.set()
+        report = run.result(30)
+    assert (report.new, report.failed) == (1, [])
+    assert report.chunks > LONG
+    assert db.verify().healthy
 
 
 def test_killed_and_gone_on_with(docs: Collection, database_url: str) -> None:

@@ -137,6 +137,32 @@ def test_what_others_store_meanwhile_of_a_long_document_is_given_back(
     assert_taken_for_what_was_paid(database_url, 1_000_000)
 
 
+def test_what_others_asked_for_is_given_back_by_a_batch_that_fails(
+    docs: Collection, database_url: str, provider: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgrecall.reindex.handing.BATCH", 1)
+    shared = "\n\n".join(f"Of harbour {n} one says that its tide is high." for n in range(200))
+    docs.ingest([Document(uri="a", text=shared), Document(uri="b", text=f"{shared}\n\npoison")])
+    provider.rule = lambda body: (
+        Fault(status=400) if any("poison" in text for text in body["input"]) else Fault(delay=0.3)
+    )
+    docs.enqueue_reindex(embedder=MODEL, max_tokens=1_000_000)
+    work(database_url, replace(DRAIN, attempts=1))
+    assert (new(docs).lacking, new(docs).failed) == (1, 1)
+    assert_taken_for_what_was_paid(database_url, 1_000_000)
+
+
+def test_what_a_limit_leaves_is_counted_once_however_often_the_rest_is_tried(
+    docs: Collection, database_url: str, provider: OpenAIServer
+) -> None:
+    planned = docs.plan_reindex(embedder=MODEL)
+    provider.rule = lambda body: Fault(status=403)
+    docs.enqueue_reindex(embedder=MODEL, max_tokens=planned.tokens // 2)
+    work(database_url)
+    (run,) = [run for run in docs.runs() if run.kind == "reindex"]
+    assert run.left == new(docs).lacking == 100
+
+
 def test_handing_over_again_hands_nothing_over_twice(
     docs: Collection, database_url: str, provider: OpenAIServer
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,51 @@ def test_a_wrong_number_of_vectors_reaches_nobody() -> None:
     joined = JoinedEmbedder(Short(), callers=2)
     answers = together(*(joined.embed_documents_async(["a", "b"]) for _ in range(2)))
     assert all(isinstance(answer, EmbeddingError) for answer in answers)
+
+
+class Choosy(TinyEmbedder):
+    """Answers what it likes, and fails for the rest, as a provider whose requests fail one by one."""
+
+    def __init__(self, likes: Callable[[str], bool], error: type[EmbeddingError]) -> None:
+        super().__init__()
+        self.likes, self.error = likes, error
+
+    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
+        liked = {at: text for at, text in enumerate(texts) if self.likes(text)}
+        vectors = super().embed_documents(list(liked.values()))
+        if len(liked) < len(texts):
+            raise self.error("Not all.", answered=dict(zip(liked, vectors, strict=True)))
+        return vectors
+
+
+def test_what_was_answered_before_a_failure_is_not_asked_for_again() -> None:
+    inner = Choosy(lambda text: "poison" not in text, EmbeddingError)
+    joined = JoinedEmbedder(inner, callers=3)
+    asked = [["a", "b"], ["c", "poison", "d"], ["e"]]
+    first, bad, last = together(*(joined.embed_documents_async(texts) for texts in asked))
+    assert sorted(inner.seen) == ["a", "b", "c", "d", "e"]
+    assert np.allclose(first, TinyEmbedder().embed_documents(["a", "b"]))
+    assert np.allclose(last, TinyEmbedder().embed_documents(["e"]))
+    assert isinstance(bad, EmbeddingError)
+    assert_own(bad, asked[1])
+    assert sorted(bad.answered) == [0, 2]
+
+
+@pytest.mark.parametrize("error", [EmbeddingError, CredentialsMissing])
+def test_everybody_is_told_of_their_own_answers_alone(error: type[EmbeddingError]) -> None:
+    joined = JoinedEmbedder(Choosy(lambda text: text.startswith("a"), error), callers=7)
+    asked = [[f"a{n}", f"b{n}"] for n in range(7)]
+    answers = together(*(joined.embed_documents_async(texts) for texts in asked))
+    for texts, answer in zip(asked, answers, strict=True):
+        assert type(answer) is error
+        assert list(answer.answered) == [0]
+        assert_own(answer, texts)
+
+
+def assert_own(error: EmbeddingError, texts: Sequence[str]) -> None:
+    """Each vector that goes along is that of the caller's text."""
+    for place, row in error.answered.items():
+        assert np.allclose(row, TinyEmbedder().embed_query(texts[place]))
 
 
 def test_one_that_is_cancelled_leaves_the_others_alone() -> None:

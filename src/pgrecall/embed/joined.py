@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
+
 from pgrecall.embed.base import Embedder, takes_images
 from pgrecall.embed.steps import embed_documents
 from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument
@@ -46,9 +48,10 @@ class _Request:
 class JoinedEmbedder:
     """An AsyncEmbedder in front of another, for up to ``callers`` tasks of one event loop.
 
-    A batch departs when it is full or when every caller waits; else when none is under way and no
-    other text has come for a moment. So it is the fuller the slower the embedder is. If a batch fails, its
-    callers are tried one by one, so that a text that is refused fails no documents that it met by chance.
+    A batch departs when it is full or when every caller waits; else when none is under way and no other
+    text has come for a moment. So it is the fuller the slower the embedder is. If a batch fails, its
+    callers are tried one by one, with what was not answered, so that a text that is refused fails no documents
+    that it met by chance.
     """
 
     def __init__(self, embedder: Embedder, *, callers: int) -> None:
@@ -135,6 +138,14 @@ class JoinedEmbedder:
         self._under_way.discard(task)
         self._look()
 
+    async def aclose(self) -> None:
+        """Give up what is under way: whoever asked for it has gone. The embedder stays open."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
     async def _embed(self, batch: list[_Request]) -> None:
         try:
             vectors = await self._ask([text for request in batch for text in request.texts])
@@ -153,19 +164,48 @@ class JoinedEmbedder:
         self, batch: list[_Request], error: EmbeddingError | InvalidArgument
     ) -> None:
         """Find out whose texts are refused; an embedder that fails for the first few is down."""
-        fails = 0
+        fails = start = 0
         alone = len(batch) == 1 or isinstance(error, CredentialsMissing)
         for request in batch:
-            if alone or fails >= PATIENCE:
-                request.fail(error)
+            known = _answered(error, range(start, start + len(request.texts)))
+            start += len(request.texts)
+            if len(known) < len(request.texts) and (alone or fails >= PATIENCE):
+                request.fail(_told(error, known))
                 continue
             try:
-                request.settle(await self._ask(request.texts))
+                request.settle(await self._completed(request.texts, known))
                 fails = 0
             except Exception as exc:
                 request.fail(exc)
                 fails += isinstance(exc, EmbeddingError)
 
+    async def _completed(self, texts: list[str], known: dict[int, FloatArray]) -> FloatArray:
+        """The vectors of one caller's texts, some of which are known by position."""
+        left = [place for place in range(len(texts)) if place not in known]
+        try:
+            vectors = await self._ask([texts[place] for place in left])
+        except EmbeddingError as exc:
+            found = _answered(exc, range(len(left)))
+            raise _told(exc, known | {left[at]: row for at, row in found.items()}) from exc
+        rows = known | dict(zip(left, vectors, strict=True))
+        return np.stack([rows[place] for place in range(len(texts))])
+
     async def _ask(self, texts: list[str]) -> FloatArray:
         # With the check of the answer's shape: rows in the wrong place would be somebody else's vectors.
         return await run_async(embed_documents(self.embedder, texts), None)
+
+
+def _answered(error: Exception, part: range) -> dict[int, FloatArray]:
+    """What was answered of a part of the texts before the error, by position in the part."""
+    answered = error.answered if isinstance(error, EmbeddingError) else {}
+    return {place - part.start: answered[place] for place in part if place in answered}
+
+
+def _told(error: Exception, answered: dict[int, FloatArray]) -> Exception:
+    """The error as one caller is told it: with the answers to the caller's own texts, and no others."""
+    if not isinstance(error, EmbeddingError):
+        return error
+    kind = CredentialsMissing if isinstance(error, CredentialsMissing) else EmbeddingError
+    told = kind(str(error), answered=answered)
+    told.__cause__ = error.__cause__ or error
+    return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,11 +35,15 @@ class Outcome:
 
     @contextmanager
     def handed_over(self) -> Iterator[None]:
-        """A failure inside takes along what was answered and refused before it."""
+        """A failure inside takes along what was answered and refused before it, a cancellation the answers."""
         try:
             yield
         except EmbeddingError as exc:
             exc.answered, exc.refused = {**self.answered, **exc.answered}, dict(self.refused)
+            raise
+        except CancelledError as exc:
+            # No class of ours, since asyncio.timeout knows none but this one.
+            vars(exc)["answered"] = dict(self.answered)
             raise
 
     def vectors(self, count: int) -> FloatArray:
@@ -53,6 +58,12 @@ class Outcome:
         error = EmbeddingError(_told(position, reason, count), answered=self.answered)
         error.refused = self.refused
         raise error from (reason.__cause__ or reason)
+
+
+def answered_before(failure: BaseException) -> Mapping[int, FloatArray]:
+    """What was answered before a call failed, or was cancelled, by position in its texts."""
+    answered: Mapping[int, FloatArray] = getattr(failure, "answered", {})
+    return answered
 
 
 def _told(position: int, reason: PgrecallError, count: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -29,8 +29,16 @@ class Spending:
     """What was taken so far, by all that share a budget."""
 
     tokens: int = 0
-    cost: float = 0.0
+    #: By price of a million.
+    priced: dict[float, int] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
+
+    def cost(self, more: dict[float, int]) -> float:
+        """US dollars with so many more tokens; in one piece for each price, as a plan does, so that no sum of
+        rounded parts exceeds it.
+        """
+        prices = self.priced.keys() | more.keys()
+        return sum((self.priced.get(p, 0) + more.get(p, 0)) * p / PRICED for p in prices)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +46,7 @@ class Budget:
     """A limit on what is embedded. Tokens are taken before they are asked for, whoever asks first.
 
     What was taken for a request that failed stays taken: nobody knows whether the provider charges it.
-    Only a text that was refused before it was sent is given back.
+    Only what was never asked for is given back (``Taken``).
     """
 
     max_tokens: int | None = None
@@ -75,7 +83,10 @@ class Budget:
         """Both limits as one of tokens; None if there is none."""
         limits = [] if self.max_tokens is None else [self.max_tokens]
         if self.max_cost is not None and self.price:
-            limits.append(int(self.max_cost * PRICED / self.price))
+            most = int(self.max_cost * PRICED / self.price) + 1
+            while most * self.price / PRICED > self.max_cost:
+                most -= 1
+            limits.append(most)
         return min(limits, default=None)
 
     def shared(self, embedder: str) -> Budget:
@@ -84,43 +95,94 @@ class Budget:
 
     def take(self, tokens: int) -> bool:
         """Whether so many more tokens are within the limits; if so, they are taken."""
-        spending, price = self.spending, self.cost(tokens)
+        spending = self.spending
+        more = {self.price: tokens} if self.price else {}
         with spending.lock:
-            whole, cost = spending.tokens + tokens, spending.cost + (price or 0.0)
             # What costs nothing is always within them; what has no price never within one of cost.
             if tokens and (
-                (self.max_tokens is not None and whole > self.max_tokens)
-                or (self.max_cost is not None and (price is None or cost > self.max_cost))
+                (self.max_tokens is not None and spending.tokens + tokens > self.max_tokens)
+                or (
+                    self.max_cost is not None
+                    and (self.price is None or spending.cost(more) > self.max_cost)
+                )
             ):
                 return False
-            spending.tokens, spending.cost = whole, cost
+            self._add(tokens)
             return True
 
     def give_back(self, tokens: int) -> None:
         """They were not sent."""
         with self.spending.lock:
-            self.spending.tokens -= tokens
-            self.spending.cost -= self.cost(tokens) or 0.0
+            self._add(-tokens)
+
+    def _add(self, tokens: int) -> None:
+        self.spending.tokens += tokens
+        if self.price:
+            priced = self.spending.priced
+            priced[self.price] = priced.get(self.price, 0) + tokens
 
 
-def affordable(
-    budget: Budget, group: Sequence[Prepared], known: Container[bytes]
-) -> tuple[list[Prepared], list[int]]:
-    """The documents of the group that the budget has tokens for, which are taken; what the others lack.
+@dataclass(slots=True)
+class _Take:
+    """Tokens for one text."""
 
-    Texts that are ``known``, or stand in the group before, cost nothing.
+    tokens: int
+    #: Documents under way that rely on it.
+    users: int = 0
+    #: Whether the text was asked for.
+    asked: bool = False
+
+
+class Taken:
+    """What a run has taken tokens for and not got yet: once for each text, whichever document asks for it.
+
+    Tokens for a text that nobody has asked for when the last of its documents is through are given back:
+    another run brought it, or it was refused before it was sent. Safe to share between threads.
     """
-    chosen, lacking = [], []
-    met: set[bytes] = set()
-    for item in group:
-        new = {key: tokens for key, tokens in unpaid([item], known).items() if key not in met}
-        tokens = sum(new.values())
-        if budget.take(tokens):
-            chosen.append(item)
-            met.update(new)
-        else:
-            lacking.append(tokens)
-    return chosen, lacking
+
+    def __init__(self) -> None:
+        self._takes: dict[bytes, _Take] = {}
+        self._lock = Lock()
+
+    def afford(
+        self, budget: Budget, group: Sequence[Prepared], known: Container[bytes]
+    ) -> tuple[list[Prepared], list[int]]:
+        """The documents that the budget has tokens for, which are taken; what the others lack.
+
+        Texts that are ``known``, or taken for already, cost nothing.
+        """
+        chosen, lacking = [], []
+        with self._lock:
+            for item in group:
+                texts = unpaid([item], known)
+                tokens = sum(count for key, count in texts.items() if key not in self._takes)
+                if not budget.take(tokens):
+                    lacking.append(tokens)
+                    continue
+                chosen.append(item)
+                for key, count in texts.items():
+                    self._takes.setdefault(key, _Take(count)).users += 1
+        return chosen, lacking
+
+    def asked(self, keys: Iterable[bytes]) -> None:
+        """These texts were sent."""
+        with self._lock:
+            for key in keys:
+                if key in self._takes:
+                    self._takes[key].asked = True
+
+    def release(self, budget: Budget, group: Sequence[Prepared], known: Container[bytes]) -> None:
+        """The documents, which were afforded with the same arguments, are through."""
+        unasked = 0
+        with self._lock:
+            for item in group:
+                for key in unpaid([item], known):
+                    take = self._takes[key]
+                    take.users -= 1
+                    if not take.users:
+                        unasked += 0 if take.asked else take.tokens
+                        del self._takes[key]
+        budget.give_back(unasked)
 
 
 def unpaid(group: Sequence[Prepared], known: Container[bytes]) -> dict[bytes, int]:

@@ -25,7 +25,8 @@ def cut(lane: Lane, prepared: Prepared) -> None:
     """As ``chunk``, for a lane, and not counted."""
     document = prepared.document
     prepared.refused = None
-    prepared.generation = lane.generation
+    # It may have been cut, and embedded, for another generation.
+    prepared.generation, prepared.vectors = lane.generation, []
     if document.media is not None:
         # Embedded as a picture: its text is for those who search by words.
         end = len(document.text)

@@ -81,14 +81,20 @@ def embed_granted(job: Ingestion, granted: Granted) -> Flow[list[Prepared]]:
 
 def keep_unwritten(job: Ingestion) -> Flow[None]:
     """Keep the vectors of what was embedded and not written, for the next run: this one breaks off."""
-    vectors = job.vectors(job.lane)
-    number = job.generation.generation_id
     try:
         for item in list(job.unwritten.values()):
-            if item.generation.generation_id == number:
-                yield from vectors.keep(item)
+            yield from keep(job, item)
     except errors.DatabaseError as exc:
         logger.debug("Vectors could not be kept: %s", exc)
+
+
+def keep(job: Ingestion, item: Prepared) -> Flow[None]:
+    """Have the vectors of a document that is not written wait for the next attempt, in every generation."""
+    runs = {job.generation.generation_id: job, **job.branches}
+    for one in (item, *item.others):
+        made_by = runs.get(one.generation.generation_id)
+        if made_by is not None:
+            yield from made_by.vectors(made_by.lane).keep(one)
 
 
 def _completed(job: Ingestion, granted: Granted) -> Flow[list[Prepared]]:
@@ -119,6 +125,7 @@ def embed_granted_alone(job: Ingestion, granted: Granted) -> Flow[None]:
     refusal = yield from _embed(job, granted.lane, granted.group, granted.known)
     if refusal is not None:
         raise refusal
+    job.unwritten.update((item.key, item) for item in granted.group)
 
 
 def _cut_anew(lane: Lane, group: Sequence[Prepared]) -> Flow[None]:
@@ -185,6 +192,8 @@ def _embed(
         raise
     except (errors.EmbeddingError, errors.InvalidArgument) as exc:
         return exc
+    finally:
+        job.release(group, known)
     return None
 
 

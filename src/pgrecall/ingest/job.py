@@ -14,7 +14,7 @@ from pgrecall.chunking import ChunkConfig
 from pgrecall.embed import reopen_embedder
 from pgrecall.embed.base import Embedder, concurrency_of
 from pgrecall.flow import Flow
-from pgrecall.ingest.budget import Budget, affordable
+from pgrecall.ingest.budget import Budget, Taken
 from pgrecall.ingest.vectors import Known, Vectors
 from pgrecall.longtext import length_of, parts_of
 from pgrecall.store.collections import Generation
@@ -173,6 +173,7 @@ class Ingestion(Intake):
     #: Whether failures are kept in the ledger. Not those of another generation than the active one.
     into_ledger: bool = True
     budget: Budget = field(default_factory=Budget)
+    taken: Taken = field(default_factory=Taken)
     #: Whether the run goes on record even if it did nothing; those of a watch would fill the record.
     notable: bool = True
     #: Of a dry run: hashes of the texts that would be embedded by now.
@@ -212,7 +213,7 @@ class Ingestion(Intake):
         number = lane.generation.generation_id
         if number not in self._vectors:
             self._vectors[number] = Vectors(
-                lane.embedder, lane.generation.model, self.paid, self.budget.give_back
+                lane.embedder, lane.generation.model, self.paid, self.taken.asked
             )
         return self._vectors[number]
 
@@ -228,15 +229,23 @@ class Ingestion(Intake):
                 raise failure
 
     def afford(self, group: Sequence[Prepared], known: Container[bytes]) -> list[Prepared]:
-        """The documents of the group that the budget has tokens for; the others are counted as left."""
+        """The documents of the group that the budget has tokens for; the others are counted as left.
+
+        ``release`` has to follow.
+        """
         if not (self.dry or self.budget.limited):
             return list(group)
-        chosen, lacking = affordable(self.budget, group, known)
+        chosen, lacking = self.taken.afford(self.budget, group, known)
         with self._counting:
             self.report.left += len(lacking)
             self.report.left_tokens += sum(lacking)
         self.count("left", len(lacking))
         return chosen
+
+    def release(self, group: Sequence[Prepared], known: Container[bytes]) -> None:
+        """These documents, which were afforded, are through: what was taken and not asked for is given back."""
+        if self.dry or self.budget.limited:
+            self.taken.release(self.budget, group, known)
 
     def paid(self, chunks: int, tokens: int) -> None:
         """Count what was embedded."""

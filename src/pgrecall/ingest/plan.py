@@ -25,6 +25,8 @@ def foresee(job: Ingestion, group: Sequence[Prepared]) -> Flow[None]:
         for key, piece in zip(item.hashes, item.chunks, strict=True)
         if key not in known
     }
+    job.taken.asked(new)
+    job.release(chosen, known)
     # By the time of the next group they would be there.
     job.planned.update(new)
     job.paid(len(new), sum(new.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pgrecall.errors import DatabaseError, DatabaseUnavailable, GenerationChanged, InvalidArgument
+from pgrecall.errors import GenerationChanged
 from pgrecall.flow import Flow
 from pgrecall.ingest import lanes
 from pgrecall.ingest.embedding import embed_alone
@@ -38,20 +38,16 @@ def changed(job: Ingestion, queued: Queued) -> Flow[Prepared | None]:
 def write(job: Ingestion, queued: Queued, prepared: Prepared, *, since: float) -> Flow[bool]:
     """Swap the document in, and have its collection settled later.
 
-    False if the document has left the queue meanwhile: something newer has happened to it. If the database
-    refuses the document, its vectors are kept for the next attempt.
+    False if the document has left the queue meanwhile: something newer has happened to it.
     """
     try:
-        return (yield from transaction(_write(queued, prepared, since)))
+        written: bool = yield from transaction(_write(queued, prepared, since))
     except GenerationChanged:
         yield from lanes.follow(job)
         yield from embed_alone(job, prepared)
         return (yield from write(job, queued, prepared, since=since))
-    except DatabaseUnavailable:
-        raise
-    except (DatabaseError, InvalidArgument):
-        yield from job.vectors(job.lane).keep(prepared)
-        raise
+    job.settled([prepared])
+    return written
 
 
 def _write(queued: Queued, prepared: Prepared, since: float) -> Flow[bool]:

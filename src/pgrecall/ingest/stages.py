@@ -9,7 +9,7 @@ from typing import TypeVar
 from pgrecall import errors, telemetry
 from pgrecall.flow import Flow
 from pgrecall.ingest import lanes
-from pgrecall.ingest.embedding import embed, give_up
+from pgrecall.ingest.embedding import embed, give_up, keep
 from pgrecall.ingest.job import Ingestion, Intake
 from pgrecall.load.discover import NO_DOCUMENT
 from pgrecall.load.markup import markup_of
@@ -114,7 +114,7 @@ def write(job: Ingestion, group: Sequence[Prepared]) -> Flow[list[Prepared]]:
         raise
     except (errors.DatabaseError, errors.InvalidArgument) as exc:
         if len(group) == 1:
-            yield from job.vectors(job.lane).keep(group[0])
+            yield from keep(job, group[0])
             yield from give_up(job, group, str(exc))
             return []
         written = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from asyncio import CancelledError
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pgrecall.embed.base import Embedder
+from pgrecall.embed.outcome import answered_before
 from pgrecall.embed.steps import embed_documents, embed_images
 from pgrecall.errors import EmbeddingError, InvalidArgument
 from pgrecall.flow import Flow
@@ -38,8 +40,8 @@ class Known:
 class Vectors:
     """What one run asks an embedder for, or finds that it need not.
 
-    ``paid(chunks, tokens)`` counts what was embedded; ``unsent(tokens)`` is told of texts that the embedder
-    refused before it asked anybody, and of those that another run or job of this process asked for.
+    ``paid(chunks, tokens)`` counts what was embedded; ``asked(keys)`` is told of the texts that were sent: not
+    of those that the embedder refused before, nor of those that another run or job of this process asked for.
     """
 
     def __init__(
@@ -47,12 +49,12 @@ class Vectors:
         embedder: Embedder,
         model: reuse.Model,
         paid: Callable[[int, int], None],
-        unsent: Callable[[int], None],
+        asked: Callable[[Iterable[bytes]], None],
     ) -> None:
         self._embedder = embedder
         self._model = model
         self._paid = paid
-        self._unsent = unsent
+        self._asked = asked
         self._found: Subject | None = None
 
     def known(self, group: Sequence[Prepared], *, long: bool) -> Flow[Known]:
@@ -83,7 +85,7 @@ class Vectors:
         """
         for item in group:
             if len(item.chunks) > LONG:
-                yield from self._complete_long(item, known)
+                yield from self._complete_long(item)
         short = [item for item in group if len(item.chunks) <= LONG]
         texts = {
             key: piece
@@ -108,19 +110,13 @@ class Vectors:
         lacking = vectors.keys() - item.waiting
         yield from reuse.keep(self._model, {key: vectors[key] for key in lacking})
 
-    def _complete_long(self, item: Prepared, known: Known) -> Flow[None]:
+    def _complete_long(self, item: Prepared) -> Flow[None]:
         """A part at a time, each kept as soon as it is there: a run that is killed pays for one part again."""
-        asked: set[bytes] = set()
         for part in reuse.slices(len(item.chunks), LONG):
             texts = dict(zip(item.hashes[part], item.chunks[part], strict=True))
             # Held until they are kept: what is not under way any more is stored.
             flights = near((yield from self._subject()), texts)
             found = yield from reuse.stored(self._model, texts)
-            if known.elsewhere:
-                # Somebody stored them after the tokens were taken.
-                late = [key for key in found.vectors if key not in known and key not in asked]
-                self._unsent(sum(texts[key].tokens for key in late))
-                asked |= texts.keys()
             flights += yield from self._embed(texts, found.vectors)
             fresh = brought(flights, texts.keys() - found.vectors.keys())
             # Those of the old version are kept too: it goes before the new one is written.
@@ -136,23 +132,24 @@ class Vectors:
         """What brings new vectors for the texts that are not known."""
         missing = {key: piece for key, piece in texts.items() if key not in known}
         own, others = yield from shared((yield from self._subject()), missing, self._ask)
-        asked = {key for flight in own for key in flight.keys}
-        if others:
-            self._unsent(sum(piece.tokens for key, piece in missing.items() if key not in asked))
         return own + others
 
     def _ask(self, flight: Flight, texts: Mapping[bytes, Chunk]) -> Flow[None]:
         tokens = sum(piece.tokens for piece in texts.values())
         asked = [piece.embedded_text for piece in texts.values()]
+        sent = True
         try:
             ids = [piece.token_ids for piece in texts.values()]
             vectors = yield from embed_documents(self._embedder, asked, tokens=tokens, ids=ids)
-        except EmbeddingError as exc:
-            yield from self._rescue(flight, texts, exc.answered)
+        except (EmbeddingError, CancelledError) as exc:
+            yield from self._rescue(flight, texts, answered_before(exc))
             raise
         except InvalidArgument:
-            self._unsent(tokens)
+            sent = False
             raise
+        finally:
+            if sent:
+                self._asked(texts)
         try:
             fresh = dict(zip(texts, encode_all(vectors, self._model.element), strict=True))
         except InvalidArgument:

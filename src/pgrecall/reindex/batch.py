@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Sequence
 from functools import partial
 
 from pgrecall.embed.base import Embedder
-from pgrecall.errors import DatabaseError, DatabaseUnavailable, EmbeddingError, InvalidArgument
+from pgrecall.errors import EmbeddingError
 from pgrecall.flow import Flow, compute
 from pgrecall.ingest.budget import Budget, unpaid
 from pgrecall.ingest.chunks import chunk
 from pgrecall.ingest.embedding import Granted, embed_granted_alone
+from pgrecall.ingest.vectors import Known
 from pgrecall.reindex.fill import chunked, complete, write
 from pgrecall.reindex.handing import hand_over_rest
 from pgrecall.reindex.work import Reindexing
@@ -28,15 +30,26 @@ def add(work: Reindexing, batch: Batch) -> Flow[None]:
     What is refused is tried again by itself, as a job of its own; if everything is, or if the batch is one
     document, the reason is raised. Raises GenerationChanged if the generation was retired.
     """
-    again: Again = {}
+    try:
+        again = yield from _add(work, batch)
+    except (Exception, CancelledError):
+        yield from _account(work, batch)
+        raise
+    yield from _account(work, batch)
+    yield from batches.done(batch, again)
+
+
+def _add(work: Reindexing, batch: Batch) -> Flow[Again]:
     if len(batch.keys) == 1:
         yield from _add_alone(work, batch)
-    else:
-        again = yield from _add_several(work, batch)
+        return {}
+    return (yield from _add_several(work, batch))
+
+
+def _account(work: Reindexing, batch: Batch) -> Flow[None]:
+    """What was given back, or taken once more to find out which document is refused."""
     if batch.limited:
-        # What this run took nothing for, and gave back: texts that another job was asking for already.
-        yield from reindexings.take(batch.generation, work.job.budget.spending.tokens)
-    yield from batches.done(batch, again)
+        yield from reindexings.account(batch.generation, work.job.budget.spending.tokens)
 
 
 def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
@@ -45,13 +58,8 @@ def _add_alone(work: Reindexing, batch: Batch) -> Flow[None]:
         granted = yield from _granted(work, batch, [item])
         if granted.group:
             yield from embed_granted_alone(work.job, granted)
-            try:
-                taken = yield from filling.fill(batch.generation, [item])
-            except DatabaseUnavailable:
-                raise
-            except (DatabaseError, InvalidArgument):
-                yield from work.job.vectors(work.job.lane).keep(item)
-                raise
+            taken = yield from filling.fill(batch.generation, [item])
+            work.job.settled([item])
             work.done([item] if taken else [])
 
 
@@ -81,12 +89,24 @@ def _granted(work: Reindexing, batch: Batch, group: Sequence[Prepared]) -> Flow[
     They are embedded with what is known here: what another job brings from now on was taken for, and is
     given back.
     """
-    lane, report = work.job.lane, work.job.report
-    known = yield from work.job.vectors(lane).known(group, long=batch.limited)
-    if not batch.limited:
-        return Granted(lane, group, known)
+    job = work.job
+    known = yield from job.vectors(job.lane).known(group, long=batch.limited)
+    if batch.limited:
+        group = yield from _taken(work, batch, group, known)
+        # The limit is in the database: the job's own budget says how far it is from what was taken there.
+        before = job.budget.spending.tokens
+        job.afford(group, known)
+        job.budget.give_back(job.budget.spending.tokens - before)
+    return Granted(job.lane, group, known)
+
+
+def _taken(
+    work: Reindexing, batch: Batch, group: Sequence[Prepared], known: Known
+) -> Flow[Sequence[Prepared]]:
+    """The documents for which tokens were taken."""
     if (yield from reindexings.take(batch.generation, sum(unpaid(group, known).values()))):
-        return Granted(lane, group, known)
+        return group
+    report = work.job.report
     chosen: list[Prepared] = []
     met: set[bytes] = set()
     for item in group:
@@ -98,7 +118,7 @@ def _granted(work: Reindexing, batch: Batch, group: Sequence[Prepared]) -> Flow[
         else:
             report.left += 1
             report.left_tokens += tokens
-    return Granted(lane, chosen, known)
+    return chosen
 
 
 def finish(generation: Generation, embedder: Embedder) -> Flow[None]:

@@ -35,6 +35,14 @@ def take(generation: Generation, tokens: int) -> Flow[bool]:
     return bool(taken)
 
 
+def account(generation: Generation, tokens: int) -> Flow[None]:
+    """So many more were spent than taken; or fewer, if it is negative: these are given back."""
+    yield from fetch(
+        "UPDATE pgrecall.reindexings SET remaining = greatest(remaining - %s, 0) WHERE generation_id = %s",
+        [tokens, generation.generation_id],
+    )
+
+
 def remaining(generation: Generation) -> Flow[tuple[int | None, bool]]:
     """How many are left, None without a limit; and whether documents were left out for want of them."""
     rows = yield from fetch(

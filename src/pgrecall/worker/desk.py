@@ -18,7 +18,7 @@ from pgrecall.store.queue import Queued
 from pgrecall.store.session import AsyncSession
 from pgrecall.worker.accounts import Accounts
 from pgrecall.worker.embedders import Embedders
-from pgrecall.worker.failing import Final, keep, reason
+from pgrecall.worker.failing import Final, keep, reason, salvage
 
 logger = logging.getLogger("pgrecall.worker")
 
@@ -59,8 +59,9 @@ class Desk:
         job = await self._ingestion(queued)
         try:
             await self._take_in(job, queued)
-        except Exception as exc:
-            if final(exc):
+        except BaseException as exc:
+            await salvage(self._session, job, exc)
+            if isinstance(exc, Exception) and final(exc):
                 job.fail(queued.document.uri, reason(exc))
             raise
         finally:

@@ -54,8 +54,9 @@ class Embedders:
         return JoinedEmbedder(embedder, callers=self._callers)
 
     async def close(self) -> None:
-        """Close the embedders that were opened here."""
+        """Give up what is under way, and close the embedders that were opened here."""
         for name, joined in self._open.items():
+            await joined.aclose()
             close = getattr(joined.embedder, "aclose", None)
             if close is not None and name not in self._given:
                 await close()

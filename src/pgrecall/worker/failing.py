@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from pgrecall import errors
 from pgrecall.flow import Flow, run_async
+from pgrecall.ingest.embedding import keep_unwritten
+from pgrecall.ingest.job import Ingestion
 from pgrecall.store.session import AsyncSession
 
 logger = logging.getLogger("pgrecall.worker")
@@ -16,7 +18,7 @@ logger = logging.getLogger("pgrecall.worker")
 Final: TypeAlias = Callable[[Exception], bool]
 
 
-def reason(exc: Exception) -> str:
+def reason(exc: BaseException) -> str:
     """In words for whoever looks through what failed."""
     return str(exc) if isinstance(exc, errors.PgrecallError) else f"{type(exc).__name__}: {exc}"
 
@@ -34,3 +36,9 @@ async def keep(session: AsyncSession, what: str, exc: Exception, kept: Flow[bool
     expected = isinstance(exc, errors.PgrecallError)
     logger.warning("%s: %s", what, reason(exc), exc_info=None if expected else exc)
     return True
+
+
+async def salvage(session: AsyncSession, job: Ingestion, exc: BaseException) -> None:
+    """Keep the vectors that a job does not come to write, be it because the worker stops."""
+    if not isinstance(exc, errors.DatabaseUnavailable):
+        await run_async(keep_unwritten(job), session)

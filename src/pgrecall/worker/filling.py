@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 
 from pgrecall import errors
@@ -17,7 +18,7 @@ from pgrecall.store.session import AsyncSession
 from pgrecall.types import Failure
 from pgrecall.worker.accounts import Accounts
 from pgrecall.worker.embedders import Embedders
-from pgrecall.worker.failing import Final, keep, reason
+from pgrecall.worker.failing import Final, keep, reason, salvage
 
 logger = logging.getLogger("pgrecall.worker")
 
@@ -58,12 +59,18 @@ class Filling:
         generation = batch.generation
         # The embedder itself, since a batch is full without others; so it is given token ids, and pictures.
         embedder = (await self._embedders.open(generation)).embedder
-        job = job_of(Lane(generation, embedder), Limits().budget(generation.embedder))
+        # Counted, since the limit is that of all workers together (``reindex.batch``).
+        budget = Limits(max_tokens=sys.maxsize if batch.limited else None).budget(
+            generation.embedder
+        )
+        job = job_of(Lane(generation, embedder), budget)
         try:
             await run_async(steps.add(Reindexing(job=job), batch), self._session)
-        except Exception as exc:
-            # Those that are tried again have not failed yet.
-            failed = batch.keys if final(exc) else ()
+        except BaseException as exc:
+            await salvage(self._session, job, exc)
+            # Those that are tried again have not failed yet, nor were they left.
+            job.report.left = job.report.left_tokens = 0
+            failed = batch.keys if isinstance(exc, Exception) and final(exc) else ()
             job.report.failed = [Failure(uri=str(key), reason=reason(exc)) for _, key in failed]
             raise
         finally:
