@@ -153,18 +153,20 @@ class JoinedEmbedder:
         self, batch: list[_Request], error: EmbeddingError | InvalidArgument
     ) -> None:
         """Find out whose texts are refused; an embedder that fails for the first few is down."""
-        fails = 0
+        fails, down = 0, error
         alone = len(batch) == 1 or isinstance(error, CredentialsMissing)
         for request in batch:
             if alone or fails >= PATIENCE:
-                request.fail(error)
+                request.fail(down)
                 continue
             try:
                 request.settle(await self._ask(request.texts))
                 fails = 0
             except Exception as exc:
                 request.fail(exc)
-                fails += isinstance(exc, EmbeddingError)
+                # A text that is refused says nothing about the embedder, nor about the texts after it.
+                if isinstance(exc, EmbeddingError) and not exc.refused:
+                    fails, down = fails + 1, exc
 
     async def _ask(self, texts: list[str]) -> FloatArray:
         # With the check of the answer's shape: rows in the wrong place would be somebody else's vectors.
