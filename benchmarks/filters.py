@@ -112,8 +112,10 @@ def measured(docs: pgrecall.Collection, vectors: FloatArray, where: Any) -> tupl
         began = time.perf_counter()
         found = docs.search(vector, mode="vector", where=where)
         times.append((time.perf_counter() - began) * 1e3)
-        last = (truth[-1].vector_score or 0) - 1e-6
-        recalls.append(sum((h.vector_score or 0) >= last for h in found) / max(len(truth), 1))
+        last = min(h.vector_score or 0 for h in truth) - 1e-6 if truth else 0
+        recalls.append(
+            sum((h.vector_score or 0) >= last for h in found) / len(truth) if truth else 1.0
+        )
         strategies.add(found.strategy)
         fewest = min(fewest, len(found))
     p50, p95 = np.percentile(times, [50, 95])

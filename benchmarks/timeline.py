@@ -1,6 +1,6 @@
 """A time line of one ingestion: which stage works when, and how much of a core each process has.
 
-    pip install '.[telemetry]'
+    pip install '.[telemetry]' opentelemetry-sdk
     python benchmarks/timeline.py [--files 300] [--step 0.2]
 
 A column is a step of time, a figure the tenths of it: in which a stage of the client was at work or waited for

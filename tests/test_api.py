@@ -464,7 +464,11 @@ def test_a_reader_never_sees_half_a_swap(docs: Collection, db: Database) -> None
 def test_a_context_quotes_its_documents(docs: Collection) -> None:
     texts = {f"d{n}": paragraphs(10, f"word{n}") for n in range(3)}
     docs.ingest([Document(uri=uri, text=text) for uri, text in texts.items()])
+    tight = docs.context("word1 tide", max_tokens=3)
+    assert (tight.text, tight.citations) == ("", ())
+    assert tight.notes == ("No passage that was found fits into 3 tokens, not even in part.",)
     context = docs.context("word1 tide", max_tokens=200)
+    assert context.notes == ()
     assert context.citations
     for citation in context.citations:
         assert texts[citation.uri][citation.start : citation.end] == citation.quote

@@ -416,6 +416,7 @@ def test_a_long_document_leaves_room_for_others(docs: Collection, ask: Ask) -> N
         ({"candidates": 5}, "candidates must be a whole number from 10 to 10,000"),
         ({"per_document": 0}, "per_document must be a whole number from 1"),
         ({"expand": "section", "expand_by": 1.5}, "expand_by must be a whole number"),
+        ({"expand_by": 2}, "expand_by must go with expand"),
         ({"expand": "page"}, 'expand is "neighbours" or "section", not \'page\''),
         ({"combine": "sum"}, 'combine is "rrf" or "max"'),
         ({"diversity": 1.1}, "diversity must be a number from 0 to 1"),

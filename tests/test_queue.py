@@ -297,6 +297,21 @@ def test_a_document_that_is_refused_fails_alone(
     assert rows(database_url, "SELECT * FROM pgrecall.queue") == []
 
 
+def test_a_text_that_a_provider_refuses_fails_at_once(
+    database_url: str, docs: pgrecall.Collection
+) -> None:
+    refusal = errors.EmbeddingError("It is poison.")
+    refusal.refused = {0: refusal}
+    # More than are tried before an embedder counts as down, which others would wait for.
+    poison = [Document(uri=f"bad-{n}", text=f"poison {n}") for n in range(5)]
+    docs.enqueue([*poison, *(Document(uri=f"good-{n}", text=f"figs {n}") for n in range(5))])
+    work(database_url, PoisonedEmbedder(refusal), WorkerOptions(drain=True, backoff=60.0))
+    assert set(texts(database_url)) == {f"good-{n}" for n in range(5)}
+    with pgrecall.connect(database_url) as db:
+        failed = db.failed_jobs()
+    assert [(job.uri, job.attempts) for job in failed] == [(f"bad-{n}", 1) for n in range(5)]
+
+
 def test_attempts_and_the_error_of_the_last(database_url: str, docs: pgrecall.Collection) -> None:
     docs.enqueue(Document(uri="d", text="some text"))
     dead = DeadEmbedder()

@@ -99,6 +99,8 @@ class Refinement:
         _check_number("diversity", self.diversity, 0, 1)
         _check_number("deduplicate", self.deduplicate, 0, 1)
         _check_choice("expand", self.expand, (None, *get_args(Around)))
+        if self.expand_by is not None and self.expand is None:
+            raise InvalidArgument('expand_by must go with expand, "neighbours" or "section".')
         _check_choice("combine", self.combine, get_args(Combine))
         if not all(hasattr(signal, "weight") for signal in self.signals):
             raise InvalidArgument(

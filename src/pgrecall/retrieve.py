@@ -269,7 +269,10 @@ def context(
     hits = yield from search(target, question, wanted)
     found = yield from _passages(spans(hits))
     packed = pack(found, max_tokens=max_tokens, tokenizer=counter, order=order)
-    return replace(packed, notes=tuple(hits.notes))
+    notes = tuple(hits.notes)
+    if found and not packed.citations:
+        notes += (f"No passage that was found fits into {max_tokens:,} tokens, not even in part.",)
+    return replace(packed, notes=notes)
 
 
 def _passages(wanted: Sequence[Span]) -> Flow[list[Passage]]:

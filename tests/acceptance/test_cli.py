@@ -148,6 +148,9 @@ def test_what_comes_after_the_candidates(cli: Cli, notes: Path) -> None:
     assert Path(newest["uri"]).name == "olives.md"
     assert cli("search", "x", "--min-similarity", 2).stderr.strip() == "Nothing found."
     assert "expand is" in cli("search", "x", "--expand", "page").stderr
+    assert "--expand-by must go with expand" in cli("search", "x", "--expand-by", 2).stderr
+    alone = cli("search", "x", "--half-life", 30)
+    assert (alone.returncode, "--half-life is for --recent" in alone.stderr) == (2, True)
 
 
 def test_a_reranker_that_fails_is_remarked_on(cli: Cli, notes: Path) -> None:

@@ -39,7 +39,7 @@ def test_commands_that_look_at_searches(cli: Any, tmp_path: Path) -> None:
     printed = json.loads(cli("eval", "recall", "--questions", "20", "--json").stdout)
     assert (printed["logged"], printed["target"]) == (1, 0.9)
     forgotten = cli("configure", "--no-log-queries", "--clear-queries")
-    assert "1 questions forgotten." in forgotten.stderr
+    assert "1 question forgotten." in forgotten.stderr
     assert "log_queries: False" in forgotten.stdout
     refused = cli("configure", "--text-search", "pg_textsearch")
     assert refused.returncode == 0 or "CREATE EXTENSION pg_textsearch" in refused.stderr

@@ -172,6 +172,8 @@ def test_the_commands(cli: Cli, tmp_path: Path, database_url: str) -> None:
     (report,) = lines(cli("ingest", "--queue", tmp_path, "--json"))
     assert report["queued"] == 1
 
+    assert "No worker runs" not in cli("ingest", "--queue", tmp_path / "broken.pdf").stderr
+
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SELECT pgrecall.enqueue('default', 'odd', 'x', pages => '{9,3}')")
     drained = cli("worker", "--drain", "--attempts", "1")

@@ -87,6 +87,18 @@ def test_one_that_is_refused_fails_alone() -> None:
     assert np.shape(good) == np.shape(other) == (1, 32)
 
 
+def test_texts_that_are_refused_do_not_make_an_embedder_down() -> None:
+    refusal = EmbeddingError("no")
+    refusal.refused = {0: refusal}
+    joined = JoinedEmbedder(PoisonedEmbedder(refusal), callers=10)
+    asked = [f"poison {n}" if n < 5 else f"good {n}" for n in range(10)]
+    answers = together(*(joined.embed_documents_async([text]) for text in asked))
+    for answer in answers[:5]:
+        assert isinstance(answer, EmbeddingError)
+        assert answer.refused == {0: refusal}
+    assert all(np.shape(answer) == (1, 32) for answer in answers[5:])
+
+
 def test_an_embedder_that_is_down_is_not_asked_for_everybody() -> None:
     inner = DeadEmbedder()
     joined = JoinedEmbedder(inner, callers=30)

@@ -130,6 +130,8 @@ def test_values_that_json_cannot_hold_are_named() -> None:
         ({"uri": "é" * 1001}, "uri has 2,002 bytes"),
         ({"tenant_id": "t" * 501}, "tenant_id has 501 bytes"),
         ({"markup": "rtf"}, "markup is plain"),
+        ({"language": 5}, "language must be text or None, not int"),
+        ({"mime_type": None}, "mime_type must be text, not NoneType"),
     ],
 )
 def test_fields_that_cannot_be_stored_are_named(fields: dict[str, Any], said: str) -> None:

@@ -289,6 +289,16 @@ def test_protected_office_document(tmp_path: Path) -> None:
     assert "old Office format" in reason(path)
 
 
+def test_old_office_documents_in_a_folder_are_told(tmp_path: Path) -> None:
+    for name in ("letter.doc", "sums.xls", "setup.msi"):
+        (tmp_path / name).write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(9_000))
+    told = {Path(item.uri).name: item for item in read([tmp_path], LoadOptions())}
+    assert set(told) == {"letter.doc", "sums.xls"}
+    for item in told.values():
+        assert isinstance(item, Failure)
+        assert "old Office format; save it as docx" in item.reason
+
+
 @pytest.mark.parametrize(
     ("name", "head", "kind"),
     [

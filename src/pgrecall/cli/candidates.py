@@ -54,8 +54,9 @@ class Asked:
         ),
     ] = None
     half_life: Annotated[
-        float, typer.Option(help="With --recent: days after which it counts half.")
-    ] = 365.0
+        float | None,
+        typer.Option(help="With --recent: days after which it counts half (365).", **HIDDEN),
+    ] = None
     deduplicate: Annotated[
         bool,
         typer.Option("--deduplicate", help="Leave out what is nearly the same as a better one."),
@@ -101,11 +102,14 @@ class Asked:
         }
 
     def _boost(self) -> dict[str, Any]:
+        given: Any = {} if self.half_life is None else {"half_life": self.half_life}
         if self.recent is None:
+            if given:
+                raise typer.BadParameter("--half-life is for --recent FIELD.")
             return {}
         from pgrecall.refine import Recency
 
-        return {"boost": Recency(self.recent, self.half_life)}
+        return {"boost": Recency(self.recent, **given)}
 
 
 Also = Annotated[

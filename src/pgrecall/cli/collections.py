@@ -78,7 +78,8 @@ def configure(
         target = db.collection(collection)
         target.configure(**given)
         if clear_queries:
-            remark(f"{target.clear_queries()} questions forgotten.")
+            count = target.clear_queries()
+            remark(f"{count} question{'' if count == 1 else 's'} forgotten.")
         for name, value in sorted(target.defaults.items()):
             out().print(f"{name}: {value}", markup=False)
 

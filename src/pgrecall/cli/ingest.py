@@ -210,7 +210,7 @@ def delete(
 
 
 def _end_queued(db: Database, report: EnqueueReport, as_json_: bool, *, strict: bool) -> NoReturn:
-    if not db.queue_status().workers:
+    if report.queued and not db.queue_status().workers:
         remark("No worker runs yet: `pgrecall worker` takes them in.")
     if as_json_:
         print_json(as_json(report))

@@ -6,18 +6,20 @@ A worker has many documents in hand at once, and most are small; a provider is a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from pgrecall.embed.base import Embedder, takes_images
 from pgrecall.embed.steps import embed_documents
-from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument
+from pgrecall.errors import CredentialsMissing, EmbeddingError, InvalidArgument, PgrecallError
 from pgrecall.flow import run_async
 from pgrecall.tokens import Tokenizer
 from pgrecall.types import FloatArray
+
+T = TypeVar("T")
 
 #: Texts that are sent without waiting for more.
 FULL = 512
@@ -164,20 +166,23 @@ class JoinedEmbedder:
         self, batch: list[_Request], error: EmbeddingError | InvalidArgument
     ) -> None:
         """Find out whose texts are refused; an embedder that fails for the first few is down."""
-        fails = start = 0
+        fails, down, start = 0, error, 0
         alone = len(batch) == 1 or isinstance(error, CredentialsMissing)
         for request in batch:
-            known = _answered(error, range(start, start + len(request.texts)))
-            start += len(request.texts)
-            if len(known) < len(request.texts) and (alone or fails >= PATIENCE):
-                request.fail(_told(error, known))
+            part = range(start, start + len(request.texts))
+            start = part.stop
+            known = _at(part, _answered(error))
+            if len(known) < len(part) and (alone or fails >= PATIENCE):
+                request.fail(_told(down, known, _at(part, _refused(down))))
                 continue
             try:
                 request.settle(await self._completed(request.texts, known))
                 fails = 0
             except Exception as exc:
                 request.fail(exc)
-                fails += isinstance(exc, EmbeddingError)
+                # A text that is refused says nothing about the embedder, nor about the texts after it.
+                if isinstance(exc, EmbeddingError) and not exc.refused:
+                    fails, down = fails + 1, exc
 
     async def _completed(self, texts: list[str], known: dict[int, FloatArray]) -> FloatArray:
         """The vectors of one caller's texts, some of which are known by position."""
@@ -185,8 +190,9 @@ class JoinedEmbedder:
         try:
             vectors = await self._ask([texts[place] for place in left])
         except EmbeddingError as exc:
-            found = _answered(exc, range(len(left)))
-            raise _told(exc, known | {left[at]: row for at, row in found.items()}) from exc
+            answered = {left[at]: row for at, row in exc.answered.items()}
+            refused = {left[at]: reason for at, reason in exc.refused.items()}
+            raise _told(exc, known | answered, refused) from exc
         rows = known | dict(zip(left, vectors, strict=True))
         return np.stack([rows[place] for place in range(len(texts))])
 
@@ -195,17 +201,27 @@ class JoinedEmbedder:
         return await run_async(embed_documents(self.embedder, texts), None)
 
 
-def _answered(error: Exception, part: range) -> dict[int, FloatArray]:
-    """What was answered of a part of the texts before the error, by position in the part."""
-    answered = error.answered if isinstance(error, EmbeddingError) else {}
-    return {place - part.start: answered[place] for place in part if place in answered}
+def _answered(error: Exception) -> Mapping[int, FloatArray]:
+    return error.answered if isinstance(error, EmbeddingError) else {}
 
 
-def _told(error: Exception, answered: dict[int, FloatArray]) -> Exception:
-    """The error as one caller is told it: with the answers to the caller's own texts, and no others."""
+def _refused(error: Exception) -> Mapping[int, PgrecallError]:
+    return error.refused if isinstance(error, EmbeddingError) else {}
+
+
+def _at(part: range, found: Mapping[int, T]) -> dict[int, T]:
+    """What was found of a part of the texts, by position in the part."""
+    return {place - part.start: found[place] for place in part if place in found}
+
+
+def _told(
+    error: Exception, answered: dict[int, FloatArray], refused: dict[int, PgrecallError]
+) -> Exception:
+    """The error as one caller is told it: with what is said of the caller's own texts, and of no others."""
     if not isinstance(error, EmbeddingError):
         return error
     kind = CredentialsMissing if isinstance(error, CredentialsMissing) else EmbeddingError
     told = kind(str(error), answered=answered)
+    told.refused = refused
     told.__cause__ = error.__cause__ or error
     return told

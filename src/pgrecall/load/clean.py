@@ -163,12 +163,14 @@ class Cleaner:
 
 
 def _check_strings(document: Document) -> None:
-    for name in ("uri", "text", "tenant_id"):
+    for name in ("uri", "text", "tenant_id", "mime_type"):
         value = getattr(document, name)
         if not isinstance(value, str):
             raise InvalidArgument(f"{name} must be text, not {type(value).__name__}.")
-    if document.title is not None and not isinstance(document.title, str):
-        raise InvalidArgument(f"title must be text or None, not {type(document.title).__name__}.")
+    for name in ("title", "language"):
+        value = getattr(document, name)
+        if not isinstance(value, str | None):
+            raise InvalidArgument(f"{name} must be text or None, not {type(value).__name__}.")
     if document.markup not in (None, *get_args(Markup)):
         raise InvalidArgument(f"markup is plain, markdown or code, not {document.markup!r}.")
 

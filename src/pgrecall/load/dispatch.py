@@ -52,6 +52,8 @@ _LONG_JSON = 2**20
 _ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: Formats that are binary by nature, and find out themselves if the content is not theirs.
 _CONTAINERS = frozenset(suffix for module in (pdf, office, epub, odt) for suffix in module.SUFFIXES)
+#: Documents that nobody here can read: in a folder, they are not passed over in silence as programs are.
+_OLD_OFFICE = frozenset({".doc", ".ppt", ".xls"})
 #: The first entry of a package says what it is, at this offset (the name of the entry before it).
 _MIMETYPE = 30
 _PACKAGES = {
@@ -186,7 +188,7 @@ def _loader(file: OpenFile, source: Source) -> Loader | None:
         if suffix := office.kind(file):
             return _as(file, suffix)
     if file.suffix not in _CONTAINERS and (kind := binary_kind(file.head)):
-        if not known and not source.named:
+        if not (known or source.named or file.suffix in _OLD_OFFICE):
             return None
         though = ", though its name says text" if known else ""
         remedy = "" if ";" in kind else "; leave it out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -69,8 +69,8 @@ class Stage:
     rows: int
     planning_ms: float
     execution_ms: float
-    #: Postgres' own EXPLAIN (ANALYZE, FORMAT JSON).
-    plan: Any
+    #: Postgres' own EXPLAIN (ANALYZE, FORMAT JSON); too long to be printed with the rest.
+    plan: Any = field(repr=False)
 
 
 class Hits(list[Hit]):

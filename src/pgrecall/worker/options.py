@@ -11,7 +11,7 @@ from procrastinate.exceptions import JobAborted
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 
-from pgrecall.errors import InvalidArgument
+from pgrecall.errors import EmbeddingError, InvalidArgument
 
 #: The longest pause between two attempts, in seconds.
 LONGEST_PAUSE = 900.0
@@ -57,8 +57,15 @@ class Backoff(BaseRetryStrategy):
         if isinstance(exception, JobAborted | asyncio.CancelledError):
             # The worker stops, and gives back what it has in hand.
             return RetryDecision(retry_at=datetime.now(UTC))
-        if isinstance(exception, InvalidArgument) or job.attempts + 1 >= self._options.attempts:
+        if _of_the_text(exception) or job.attempts + 1 >= self._options.attempts:
             return None
         pause = min(self._options.backoff * 2.0**job.attempts, LONGEST_PAUSE)
         jitter = random.uniform(0.75, 1.25)
         return RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=pause * jitter))
+
+
+def _of_the_text(exception: BaseException) -> bool:
+    """Whether it fails for what it says, and would fail again."""
+    if isinstance(exception, EmbeddingError):
+        return bool(exception.refused)
+    return isinstance(exception, InvalidArgument)
