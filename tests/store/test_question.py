@@ -190,3 +190,12 @@ def test_characters_that_stand_alone_among_letters_and_digits(db: Database) -> N
     assert found(docs, '"2024年 報告"') == ["report"]
     assert found(docs, "2024 -月") == ["report"]
     assert found(docs, "会議は2024年5月3日です。")[0] == "meeting"
+
+
+def test_korean_words_of_two_syllables_are_excluded(db: Database) -> None:
+    docs = db.create_collection("docs", embedder=TinyEmbedder(8), language="simple")
+    texts = {"seoul": "서울 대학교 도서관", "busan": "부산 대학교 도서관"}
+    docs.ingest(Document(uri=uri, text=text) for uri, text in texts.items())
+    for mode in ("text", "hybrid"):
+        assert found(docs, "대학교 -서울", mode) == ["busan"]
+        assert found(docs, '도서관 -"서울 대학교"', mode) == ["busan"]

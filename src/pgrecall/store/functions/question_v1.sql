@@ -21,9 +21,9 @@ CREATE FUNCTION pgrecall.split_question(
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     quoted constant text := '(^|[\s(])(-?)"([^"]*)"';
-    -- Three letters at least: "tar -x" is no exclusion.
+    -- Three letters at least: "tar -x" is no exclusion. A syllable of Hangul has two or three.
     excluded constant text :=
-        '(^|\s)-((?:[[:alpha:]][[:alnum:]_]{2}|' || pgrecall.unspaced() || ')[^\s"]*)';
+        '(^|\s)-((?:[[:alpha:]][[:alnum:]_]{2}|[\uac00-\ud7a3]{2}|' || pgrecall.unspaced() || ')[^\s"]*)';
     several constant text := '\w\W+\w|' || pgrecall.unspaced() || '{3}';
     sign text;
     phrase text;
