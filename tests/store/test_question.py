@@ -177,3 +177,25 @@ def test_names_in_a_language_whose_dictionary_knows_several_forms(db: Database) 
     assert found(docs, "os.footballklubber")[0] == "d0"
     assert found(docs, "os.footballklubber", "hybrid")[0] == "d0"
     assert found(docs, "os.pa") == ["d2", "d0", "d1"]
+
+
+def test_characters_that_stand_alone_among_letters_and_digits(db: Database) -> None:
+    docs = db.create_collection("docs", embedder=TinyEmbedder(8))
+    texts = {"meeting": "会議は2024年5月3日です。", "report": "ABC社2024年報告", "chapter": "第3章"}
+    docs.ingest(Document(uri=uri, text=text) for uri, text in texts.items())
+    assert {*found(docs, "2024年")} == {"meeting", "report"}
+    assert found(docs, "5月") == ["meeting"]
+    assert found(docs, "3章")[0] == "chapter"
+    assert found(docs, "ABC") == ["report"]
+    assert found(docs, '"2024年 報告"') == ["report"]
+    assert found(docs, "2024 -月") == ["report"]
+    assert found(docs, "会議は2024年5月3日です。")[0] == "meeting"
+
+
+def test_korean_words_of_two_syllables_are_excluded(db: Database) -> None:
+    docs = db.create_collection("docs", embedder=TinyEmbedder(8), language="simple")
+    texts = {"seoul": "서울 대학교 도서관", "busan": "부산 대학교 도서관"}
+    docs.ingest(Document(uri=uri, text=text) for uri, text in texts.items())
+    for mode in ("text", "hybrid"):
+        assert found(docs, "대학교 -서울", mode) == ["busan"]
+        assert found(docs, '도서관 -"서울 대학교"', mode) == ["busan"]

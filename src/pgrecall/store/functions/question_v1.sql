@@ -1,12 +1,13 @@
 -- The words of a question: which count how much, and which rows hold enough of them to be ranked.
 
 -- Words that must stand one after the other. Of pairs of characters, all must be there: their order in
--- what is stored depends on where the text around them begins.
+-- what is stored depends on where the text around them begins. A single one is found in the pairs that it begins.
 CREATE FUNCTION pgrecall.phrase(language text, phrase text)
 RETURNS tsquery
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN $2 ~ pgrecall.unspaced()
-           THEN plainto_tsquery($1::regconfig, pgrecall.words($2))
+           THEN regexp_replace(plainto_tsquery($1::regconfig, pgrecall.words($2))::text,
+                               '''(' || pgrecall.unspaced() || ')''', '''\1'':*', 'g')::tsquery
            ELSE phraseto_tsquery($1::regconfig, pgrecall.words($2)) END
 $$;
 
@@ -20,9 +21,9 @@ CREATE FUNCTION pgrecall.split_question(
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     quoted constant text := '(^|[\s(])(-?)"([^"]*)"';
-    -- Three letters at least: "tar -x" is no exclusion.
+    -- Three letters at least: "tar -x" is no exclusion. A syllable of Hangul has two or three.
     excluded constant text :=
-        '(^|\s)-((?:[[:alpha:]][[:alnum:]_]{2}|' || pgrecall.unspaced() || ')[^\s"]*)';
+        '(^|\s)-((?:[[:alpha:]][[:alnum:]_]{2}|[\uac00-\ud7a3]{2}|' || pgrecall.unspaced() || ')[^\s"]*)';
     several constant text := '\w\W+\w|' || pgrecall.unspaced() || '{3}';
     sign text;
     phrase text;

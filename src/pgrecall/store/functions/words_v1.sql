@@ -18,9 +18,11 @@ DECLARE
     -- The last character of an odd run stands in the pair before it.
     last constant text := '(?:' || one || '(?!' || one || '))?';
     pair constant text := '(' || one || '{2})' || last;
+    -- One that stands alone, as in 2024年5月, is a word: beside letters and digits it would be part of theirs.
+    alone constant text := '(' || one || ')';
     runs constant text := regexp_replace(body, '(?:(?!' || one || ').)+', ' ', 'g');
 BEGIN
-    RETURN regexp_replace(body, pair, ' \1 ', 'g') || ' '
+    RETURN regexp_replace(body, pair || '|' || alone, ' \1\2 ', 'g') || ' '
         || regexp_replace(regexp_replace(runs, '(^| )' || one || last, ' ', 'g'), pair, ' \1 ', 'g');
 END
 $$;
