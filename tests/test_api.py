@@ -384,6 +384,13 @@ def test_an_unknown_language(db: Database, embedder: TinyEmbedder) -> None:
     with pytest.raises(errors.InvalidArgument, match="language"):
         db.create_collection("docs", embedder=embedder, language="klingon")
     docs = db.create_collection("docs", embedder=embedder, language="german")
+    de = pgrecall.LoadOptions(language="de")
+    for refused in (docs.ingest, docs.plan, docs.enqueue):
+        with pytest.raises(
+            errors.InvalidArgument, match=r'no text search configuration "de".*"german"'
+        ):
+            refused(Document(uri="a", text="Die Häuser der Stadt"), options=de)
+    assert docs.status().documents == 0
     docs.ingest(Document(uri="a", text="Die Häuser der Stadt"))
     assert docs.search("Haus", mode="text")[0].uri == "a"
 

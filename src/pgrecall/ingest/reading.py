@@ -13,6 +13,7 @@ from pgrecall.load.discover import StrPath, is_url
 from pgrecall.load.only import Only
 from pgrecall.longtext import length_of
 from pgrecall.pipeline import from_thread
+from pgrecall.store.collections import check_language
 from pgrecall.store.session import AsyncSession, Session
 from pgrecall.types import Document, Failure
 
@@ -30,7 +31,11 @@ def batches(
     options: LoadOptions,
     only: Only | None = None,
 ) -> Iterator[Batch]:
-    """What the sources hold, as it is read; with ``only``, of files only what is in these paths."""
+    """What the sources hold, as it is read; with ``only``, of files only what is in these paths.
+
+    Raises InvalidArgument for a language of all documents that Postgres does not know.
+    """
+    run(known_language(options), session)
     urls: list[str] = []
     yield from _batched(_given(job, _without_urls(sources, urls), options, only))
     if not urls:
@@ -53,6 +58,7 @@ async def batches_async(
     only: Only | None = None,
 ) -> AsyncGenerator[Batch, None]:
     """As ``batches``, awaiting."""
+    await run_async(known_language(options), session)
     urls: list[str] = []
     documents = _given(job, _without_urls(sources, urls), options, only)
     async with aclosing(from_thread(_batched(documents))) as given:
@@ -68,6 +74,12 @@ async def batches_async(
         crawl.add_given(urls)
         while (fetched := await run_async(seen(crawl.page()), session)) is not None:
             yield fetched
+
+
+def known_language(options: LoadOptions) -> Flow[None]:
+    """Before anything is read and paid for: every document would be refused."""
+    if options.said_language is not None:
+        yield from check_language(options.said_language)
 
 
 def _given(

@@ -17,7 +17,7 @@ from psycopg import sql
 from pgrecall.errors import InvalidArgument, UnreadableSource
 from pgrecall.flow import Flow, run, run_async
 from pgrecall.ingest.chains import TakeIn
-from pgrecall.ingest.reading import Batch
+from pgrecall.ingest.reading import Batch, known_language
 from pgrecall.ingest.record import recorded, recorded_async
 from pgrecall.ingest.stages import refused
 from pgrecall.ingest.tablerun import TableRun
@@ -57,6 +57,7 @@ def _sync(task: TableRun) -> Flow[None]:
         raise InvalidArgument(
             "Triggers note changes in the collection's own database; a table elsewhere is polled."
         )
+    yield from known_language(task.options)
     query = yield from _query(task)
     row = yield from task.there(tables.first_row(query))
     known = yield from sources.begin(task.job.generation, task.source.called, task.definition)

@@ -111,19 +111,20 @@ def create(name: str, new: NewGeneration, *, defaults: Mapping[str, Any]) -> Flo
     """
     if not name or len(name) > 200 or "\x00" in name:
         raise errors.InvalidArgument("A collection's name has 1 to 200 characters.")
-    yield from _check_language(str(defaults.get("language", "english")))
+    yield from check_language(str(defaults.get("language", "english")))
     return (yield from transaction(_create(name, new, defaults)))
 
 
-def _check_language(language: str) -> Flow[None]:
+def check_language(language: str) -> Flow[None]:
+    """Raises InvalidArgument if Postgres has no such text search configuration."""
     try:
         yield from fetch("SELECT %s::text::regconfig", [language])
     except errors.DatabaseUnavailable:
         raise
     except errors.DatabaseError as exc:
         raise errors.InvalidArgument(
-            f'Postgres has no text search configuration "{language}" for the language of a '
-            'collection; there is "simple" for those that it does not know.'
+            f'Postgres has no text search configuration "{language}": name a language as it does, such as '
+            '"german", or "simple" for one that it does not know.'
         ) from exc
 
 
