@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -95,6 +96,23 @@ class Broken:
 
     def rerank(self, question: str, texts: Sequence[str]) -> FloatArray:
         raise ConnectionError("no line\nto the model")
+
+
+class Slow(Reversed):
+    def rerank(self, question: str, texts: Sequence[str]) -> FloatArray:
+        time.sleep(0.2)
+        return super().rerank(question, texts)
+
+
+def test_each_stage_says_how_long_it_took(docs: Collection) -> None:
+    began = time.perf_counter()
+    hits = docs.search("tide at Dover", explain=True, reranker=Slow(), deduplicate=True)
+    whole = (time.perf_counter() - began) * 1e3
+    assert list(hits.timings) == ["embed", "search", "refine", "rerank"]
+    assert 200 <= hits.timings["rerank"] <= sum(hits.timings.values()) <= whole
+    assert all(0 < hits.timings[stage] < whole - 200 for stage in ("embed", "search", "refine"))
+    assert "rerank" not in docs.search("tide at Dover", explain=True).timings
+    assert docs.search("tide at Dover", reranker=Slow()).timings == {}
 
 
 def test_every_keyword_is_checked_by_the_refinement() -> None:

@@ -33,6 +33,7 @@ from pgrecall.rerank import Reranker
 from pgrecall.rerank.steps import rerank
 from pgrecall.store import neighbourhood, passages
 from pgrecall.store.collections import Generation
+from pgrecall.telemetry import Stopwatch
 from pgrecall.types import Around, Hit, Hits
 
 logger = logging.getLogger(__name__)
@@ -142,6 +143,7 @@ def refine(
     words: Sequence[str],
     *,
     candidates: int,
+    watch: Stopwatch,
 ) -> Flow[Hits]:
     """The hits of one question or several, from so many ``candidates`` of each or all there are.
 
@@ -154,7 +156,9 @@ def refine(
     more = any(_more(list_, wanted.min_similarity, candidates) for list_ in found)
     ranked = fused(near, wanted.combine)
     if wanted.reranker is not None:
+        watch.lap("refine")
         ranked = yield from _reranked(ranked, wanted.reranker, words, hits.notes)
+        watch.lap("rerank")
     chosen: Iterable[Hit] = boosted(ranked, wanted.signals)
     if wanted.deduplicate:
         same = RESEMBLANCE if wanted.deduplicate is True else wanted.deduplicate
@@ -168,6 +172,7 @@ def refine(
     if wanted.expand is not None:
         chosen = yield from _expanded(generation, iter(chosen), wanted, wanted.expand)
     hits[:] = islice(chosen, wanted.k)
+    watch.lap("refine")
     if more and len(hits) < wanted.k:
         hits.complete = False
         hits.notes.append(

@@ -65,7 +65,8 @@ class SearchOptions(CandidateOptions, total=False):
     fusion: str
     #: What the search is for, in words: for models that were trained to follow instructions.
     instruction: str | None
-    #: Run each arm once more and keep its plan and times in ``Hits.explanation``.
+    #: Keep how long each stage took in ``Hits.timings``, and run each arm once more, for its plan and times in
+    #: ``Hits.explanation``.
     explain: bool
 
 
@@ -145,20 +146,23 @@ def search_in(
     given = {name: value for name, value in options.items() if name not in _REFINED}
     explain = given.pop("explain", False)
     pools = wanted.pools(len(asked))
+    watch = telemetry.Stopwatch()
     questions = yield from _queries(target, generation, asked, {**given, "k": pools[0]})
+    watch.lap("embed")
     words = [question for question in asked if isinstance(question, str)]
     for pool in pools:
         found = []
         for query in questions:
             found.append((yield from _asked(generation, replace(query, k=pool))))
-        hits = yield from refine(generation, found, wanted, words, candidates=pool)
+        watch.lap("search")
+        hits = yield from refine(generation, found, wanted, words, candidates=pool, watch=watch)
         if hits.complete:
             break
     if explain:
         stages: list[Stage] = []
         for query in questions:
             stages += yield from store.explain(generation, replace(query, k=pool))
-        hits.explanation = tuple(stages)
+        hits.explanation, hits.timings = tuple(stages), watch.laps
     return hits
 
 

@@ -159,3 +159,17 @@ def _meter() -> Any:
     if id(provider) not in _opened:
         _opened[id(provider)] = provider, (provider.get_meter(SCOPE), {})
     return _opened[id(provider)][1]
+
+
+class Stopwatch:
+    """Milliseconds by stage, for who wants to know; a stage may come more than once."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """What was done since the last one was this stage."""
+        now = time.perf_counter()
+        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._since) * 1e3
+        self._since = now

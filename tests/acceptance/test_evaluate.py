@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ def test_commands_that_look_at_searches(cli: Any, tmp_path: Path) -> None:
     explained = cli("search", "number 7 of 7", "--explain", "-k", "1")
     assert "vector: hnsw, ef_search" in explained.stderr
     assert "text: text" in explained.stderr
+    assert re.search(
+        r"^embed [\d.]+ ms, search [\d.]+ ms, refine [\d.]+ ms$", explained.stderr, re.M
+    )
 
     uri = json.loads(cli("search", "number 7 of 7", "-k", "1", "--json").stdout)["uri"]
     alike = [json.loads(line) for line in cli("similar", uri, "--json").stdout.splitlines()]

@@ -74,6 +74,8 @@ def search(
     _print(hits, as_json_)
     for note in [*hits.notes, *map(_explained, hits.explanation)]:
         remark(note)
+    if hits.timings:
+        remark(", ".join(f"{stage} {ms:.1f} ms" for stage, ms in hits.timings.items()))
 
 
 def _explained(stage: Stage) -> str:

@@ -87,6 +87,9 @@ class Hits(list[Hit]):
         self.complete = complete
         #: How each arm ran, if the search was asked to explain itself.
         self.explanation: tuple[Stage, ...] = ()
+        #: Milliseconds by stage, if it was: "embed", "search" (the statement with both arms and their fusion,
+        #: and the way there and back), "rerank", "refine" (what else is done with the candidates).
+        self.timings: dict[str, float] = {}
         #: What did not go as asked, a sentence each: "The reranker failed (...)".
         self.notes: list[str] = []
 
