@@ -26,6 +26,7 @@ from pgrecall.store import originals, passages, queries
 from pgrecall.store import search as store
 from pgrecall.store.collections import Generation
 from pgrecall.store.identity import document_id
+from pgrecall.store.vectors import single_of
 from pgrecall.target import Target, following
 from pgrecall.tokens import open_tokenizer
 from pgrecall.types import Document, FloatArray, Hit, Hits, Image, Mode, Order, Stage, Where
@@ -116,8 +117,7 @@ def listed(question: Questions) -> list[Question]:
 
 def _embedding(question: object) -> FloatArray:
     try:
-        with np.errstate(over="ignore"):  # refused where it is sent
-            return np.asarray(question, dtype=np.float32)
+        return single_of(question)  # what overflows is refused where it is sent
     except (TypeError, ValueError) as exc:
         raise errors.InvalidArgument(f"{_QUESTION}, and numbers make an embedding.") from exc
 

@@ -30,16 +30,24 @@ class Asked:
     wire: bytes
 
 
+def single_of(numbers: object) -> FloatArray:
+    """In single precision, where what is too large is infinite. Raises TypeError and ValueError."""
+    if isinstance(numbers, np.ndarray) and numbers.dtype == np.float32:
+        return numbers
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(numbers, dtype=np.float32)
+
+
 def encode(vector: FloatArray, element: str = HALF) -> Asked:
     """A query embedding, shape (dimensions,), to be compared with vectors of this element.
 
     It is sent in single precision; Postgres rounds it where the vectors are. Raises InvalidArgument as
     ``encode_all`` does.
     """
+    single = single_of(vector)
+    fits = single.ndim == 1 and len(single) <= LONGEST
+    # One multiplication says of nearly all vectors that each number fits a half, and not all vanish.
     with np.errstate(over="ignore", invalid="ignore"):
-        single = np.asarray(vector, dtype=np.float32)
-        fits = single.ndim == 1 and len(single) <= LONGEST
-        # One multiplication says of nearly all vectors that each number fits a half, and not all vanish.
         usual = fits and SMALLEST < float(single @ single) < LARGEST
     if not fits or (not usual and _unusable(single[None], element).any()):
         raise InvalidArgument(
